@@ -1,0 +1,51 @@
+/* Requests above the largest tier: allocated alone, freed at the last release.
+ *
+ * Up to 512 pages they share slabs of a page class, so that a small one does not
+ * cost a slab of address space; above, each is a run of slabs. Neither is kept for
+ * reuse with its memory: idle, it is address space only.
+ */
+#include "internal.h"
+
+static bp_buffer *from_class(bp_pool *pool, bp_depot *d) {
+    bp_buffer *b = NULL;
+    if (bp__depot_take(pool, d, &b, 1) == 1 || bp__depot_fresh(pool, d, 1, &b) == 1) {
+        return b;
+    }
+    return NULL;
+}
+
+static bp_buffer *from_run(bp_pool *pool, size_t n) {
+    const bp_depot *d = &pool->depots[BP_RUNS];
+    uint32_t slab = bp__slab_take(pool, d, (uint32_t)((n + BP_SLAB - 1) >> BP_SLAB_SHIFT));
+    if (slab == BP_NO_SLAB) {
+        return NULL;
+    }
+    bp__block_carve(pool, d, slab, 0);
+    bp__slab_at(pool, slab)->carved = 1;
+    return bp__slab_header(pool, d, slab, 0);
+}
+
+bp_buffer *bp__alone_get(bp_cache *c, size_t n) {
+    bp_depot *d = bp__depot_alone(c->pool, n);
+    bp_buffer *b = d != NULL ? from_class(c->pool, d) : from_run(c->pool, n);
+    if (b != NULL) {
+        bp__owned_add(c->pool, n);
+        bp_add(&c->pool->alone_bytes, n);
+        bp_count(&c->alone_get, 1);
+        bp_count(&c->alone_bytes, n);
+    }
+    return b;
+}
+
+void bp__alone_free(bp_pool *pool, bp_buffer *b) {
+    size_t n = bp_buffer_length(b);
+    bp_depot *d = bp__depot_alone(pool, n);
+    bp_sub(&pool->owned_bytes, n);
+    bp_sub(&pool->alone_bytes, n);
+    if (d != NULL) {
+        bp__sys_decommit(bp_buffer_data(b), d->stride);
+        bp__depot_give(pool, d, &b, 1);
+    } else {
+        bp__slab_give(pool, b->slab);
+    }
+}

@@ -1,0 +1,106 @@
+/* The cold halves of buffer.c: first use on a thread, empty and full bins, requests
+ * that no tier holds, pools that were destroyed, and put with its checks.
+ */
+#include <errno.h>
+
+#include "cache.h"
+
+/* Another thread called trim: give up what this cache holds. */
+static void honour_trim(bp_cache *c) {
+    uint32_t epoch = bp_peek(&c->pool->trim_epoch);
+    if (c->trim_seen != epoch) {
+        c->trim_seen = epoch;
+        bp__cache_flush_all(c);
+    }
+}
+
+static bp_buffer *block_for(bp_cache *c, size_t n) {
+    uint32_t tier = n == 0 ? 0 : bp__tier_of(c->pool, n);
+    if (tier >= c->pool->tier_count) {
+        return bp__alone_get(c, n);
+    }
+    bp_buffer *b = bp__bin_pop(&c->bins[tier]);
+    if (b != NULL) {
+        bp_count(&c->bins[tier].hit, 1);
+        return b;
+    }
+    return bp__cache_refill(c, tier);
+}
+
+bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint8_t kind) {
+    if (n > BP_MAX_SIZE) {
+        errno = EINVAL;
+        return NULL;
+    }
+    bp_cache *c = bp__cache_of(pool);
+    if (c == NULL) {
+        c = bp__cache_attach(pool);
+        if (c == NULL) {
+            errno = bp_peek(&pool->slot) == 0 ? EINVAL : ENOMEM;
+            return NULL;
+        }
+    }
+    honour_trim(c);
+    bp_buffer *b = block_for(c, n);
+    if (b == NULL) { /* slabs idle in other tiers may serve */
+        (void)bp_pool_trim(pool);
+        b = block_for(c, n);
+    }
+    if (b == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return bp__cache_issue(c, b, n, kind);
+}
+
+/* A thread without a cache, which it has for good where the pool is closed: the
+ * block goes straight home. Under the registry's lock, so that of several last
+ * releases of a closed pool exactly one frees it. */
+static void release_uncached(bp_pool *pool, bp_buffer *b) {
+    pthread_mutex_lock(&bp__registry);
+    if (b->bin == BP_BIN_NONE) {
+        bp__alone_free(pool, b);
+        pool->gone.alone_put++;
+    } else {
+        bp_depot *d = &pool->depots[b->bin];
+        bp__depot_give(pool, d, &b, 1);
+        bp_count_publish(&d->gone.put, 1);
+    }
+    if (pool->closed) {
+        (void)bp__pool_reap_locked(pool);
+    }
+    pthread_mutex_unlock(&bp__registry);
+}
+
+int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b) {
+    bp_cache *c = bp__cache_of(pool);
+    bp_poke(&b->refs, 0u);
+    if (c == NULL) {
+        c = bp__cache_attach(pool);
+    }
+    if (c == NULL) {
+        release_uncached(pool, b);
+        return BP_OK;
+    }
+    honour_trim(c);
+    if (b->bin == BP_BIN_NONE) {
+        bp__alone_free(pool, b);
+        bp_count_publish(&c->alone_put, 1);
+    } else if (bp__bin_push(&c->bins[b->bin], b)) {
+        bp_count_publish(&c->bins[b->bin].put, 1);
+    } else {
+        bp__cache_store_slow(c, b);
+    }
+    return BP_OK;
+}
+
+int bp_buffer_put(bp_pool *pool, bp_buffer *b) {
+    if (b == NULL || !bp__header_valid(pool, b)) {
+        return BP_ERR_FOREIGN;
+    }
+    uint32_t refs = bp_acquire(&b->refs);
+    if (refs != 1) {
+        return refs == 0 ? BP_ERR_DEAD : BP_ERR_SHARED;
+    }
+    return bp_buffer_release(pool, b);
+}

@@ -1,0 +1,220 @@
+/* bytepool: reference-counted byte buffers from size tiers.
+ *
+ * A program that does not know who lets go of a piece of memory last takes a
+ * buffer from a pool, hands out references, and the pool takes the memory back
+ * when the last reference goes.
+ *
+ *     bp_pool *pool = bp_pool_create(NULL, NULL);
+ *     bp_buffer *b = bp_buffer_get(pool, 4096);
+ *     memcpy(bp_buffer_data(b), ...);
+ *     bp_buffer_retain(b);              one more owner
+ *     bp_buffer_release(pool, b);       one owner less
+ *     bp_buffer_release(pool, b);       the last one: back to the pool
+ *     bp_pool_destroy(pool);
+ *
+ * Sizes are bytes. Every function may be called from any thread at any time
+ * unless its comment says otherwise; a buffer got on one thread may be released
+ * on another. The payload itself is the caller's: two threads that write the
+ * same bytes must agree between themselves.
+ *
+ * Copyright (c) 2026 the bytepool authors. MIT licence, see LICENSE.
+ */
+#ifndef BYTEPOOL_H
+#define BYTEPOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The one version constant: Makefile, Lua module and specs read it from here. */
+#define BP_VERSION "0.1.0"
+
+#if defined(__GNUC__) && !defined(_WIN32)
+#define BP_API __attribute__((visibility("default")))
+#else
+#define BP_API
+#endif
+
+#define BP_MAX_TIERS 64           /* tiers a pool can have */
+#define BP_MAX_POOLS 4096         /* pools a process can have at once */
+/* The largest request: 1 TiB, or 1 GiB where size_t has 32 bits. */
+#define BP_MAX_SIZE ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
+
+typedef struct bp_pool bp_pool;
+typedef struct bp_buffer bp_buffer;
+
+/* Results of calls that can refuse. Refusal leaves everything as it was. */
+typedef enum bp_status {
+    BP_OK = 0,
+    BP_ERR_ARG = -1,     /* an argument is out of its range */
+    BP_ERR_NOMEM = -2,   /* no memory or no address space */
+    BP_ERR_DEAD = -3,    /* the buffer has no reference left: one release too many */
+    BP_ERR_FOREIGN = -4, /* not a buffer or pointer of this pool */
+    BP_ERR_SHARED = -5,  /* others hold references to it */
+    BP_ERR_KIND = -6,    /* raw call on a handle-owned buffer, or the reverse */
+    BP_ERR_CLOSED = -7,  /* the pool was destroyed */
+    BP_ERR_LIMIT = -8    /* a fixed limit: pools, references, idle cap */
+} bp_status;
+
+/* A short English text for a status, never NULL. */
+BP_API const char *bp_strerror(int status);
+
+/* BP_VERSION of the library that was linked or loaded. */
+BP_API const char *bp_version(void);
+
+/* ---- pools -------------------------------------------------------------- */
+
+/* How the lengths of the last requests are remembered.
+ * relaxed: one ring for each thread, no cost between threads; the order of
+ *          requests of different threads is approximate.
+ * exact:   one ring for the pool, one atomic addition a request. */
+typedef enum bp_recent_mode { BP_RECENT_RELAXED = 0, BP_RECENT_EXACT = 1 } bp_recent_mode;
+
+typedef struct bp_options {
+    const size_t *tiers; /* rising sizes, each at least 1; copied */
+    size_t tier_count;   /* 1 to BP_MAX_TIERS */
+    size_t max_idle;     /* bytes kept for reuse at rest; 0 keeps none. Free blocks in a
+                            slab that a live buffer pins can exceed it. */
+    size_t recent_size;  /* recent lengths kept, 0 to 65536 */
+    bp_recent_mode recent_mode;
+    size_t region_size; /* address space reserved at once; 0 chooses */
+    const char *name;   /* for reports; copied, at most 63 bytes; may be NULL */
+} bp_options;
+
+/* Why a pool could not be made. */
+typedef struct bp_error {
+    bp_status status;
+    size_t index;      /* of the offending entry of options.tiers, where it is one */
+    char message[192]; /* names the option and says what was expected */
+} bp_error;
+
+/* Powers of two from 128 to 2097152 (15 tiers); and the tiers of a media
+ * stream: 1024, 4096, 16384, 32768, 65536, 131072. Static storage. */
+BP_API const size_t *bp_size_power_of_two(size_t *count);
+BP_API const size_t *bp_size_stream(size_t *count);
+
+/* Fills o with the defaults: power-of-two tiers, 256 recent lengths relaxed,
+ * max_idle the lesser of 256 MiB and an eighth of the machine's memory. */
+BP_API void bp_options_init(bp_options *o);
+
+/* A new pool, or NULL with *error filled (error may be NULL). o NULL: defaults.
+ * The caller owns the pool and ends it with bp_pool_destroy. */
+BP_API bp_pool *bp_pool_create(const bp_options *o, bp_error *error);
+
+/* Ends a pool. Buffers that are still out stay valid, may be retained and
+ * released with the same pool pointer on any thread, and the memory goes when
+ * the last one does. No other call on the pool may run at the same time or
+ * follow, except retain, release, put, raw_put and the accessors of buffers that
+ * are out. NULL is allowed. */
+BP_API void bp_pool_destroy(bp_pool *pool);
+
+/* Makes count blocks of the tier that serves `size` ready and touches their
+ * memory, so that as many gets meet no page fault. All or nothing.
+ * BP_ERR_ARG: size above the largest tier. BP_ERR_LIMIT: would exceed max_idle. */
+BP_API int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count);
+
+/* Gives idle memory back to the system: the calling thread's cache and every
+ * slab without a live block; other threads give up their caches at their next
+ * slow half. Returns the bytes of idle blocks given back. */
+BP_API size_t bp_pool_trim(bp_pool *pool);
+
+/* ---- buffers ------------------------------------------------------------ */
+
+/* A buffer of length n with one reference, which the caller owns. n may be 0.
+ * Above the largest tier it is allocated alone and counted as discarded. The
+ * bytes are not cleared. NULL with errno ENOMEM, or EINVAL (n > BP_MAX_SIZE, or
+ * the pool is destroyed). Payloads are aligned to 64 bytes. */
+BP_API bp_buffer *bp_buffer_get(bp_pool *pool, size_t n);
+
+/* One more reference. The caller must own one.
+ * BP_ERR_DEAD: it has none left. BP_ERR_LIMIT: over 2^31 - 1 references. */
+BP_API int bp_buffer_retain(bp_buffer *b);
+
+/* One reference less; the last one takes the buffer back. `pool` is the pool it
+ * came from. BP_ERR_DEAD: there was none to give back (seen only until the block
+ * is handed out again). */
+BP_API int bp_buffer_release(bp_pool *pool, bp_buffer *b);
+
+/* release for a sole owner. BP_ERR_SHARED: others hold references, nothing
+ * changed. BP_ERR_FOREIGN: b is no buffer of this pool. */
+BP_API int bp_buffer_put(bp_pool *pool, bp_buffer *b);
+
+/* Accessors. The caller must own a reference. Capacity is the tier's size, or the
+ * length asked for where the buffer was allocated alone. */
+BP_API void *bp_buffer_data(const bp_buffer *b);
+BP_API size_t bp_buffer_length(const bp_buffer *b);
+BP_API size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b);
+BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b);
+
+/* ---- raw pointers ------------------------------------------------------- */
+
+/* Memory for one owner who keeps only the pointer. Stores the capacity where
+ * capacity is not NULL. NULL as bp_buffer_get. */
+BP_API void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity);
+
+/* Gives it back. Nothing around the pointer is trusted: BP_ERR_FOREIGN for one
+ * that is not the start of a block of this pool, BP_ERR_DEAD for one given back
+ * already, BP_ERR_KIND for the payload of a bp_buffer. A stale pointer whose
+ * block was handed out raw again cannot be told from a good one. */
+BP_API int bp_raw_put(bp_pool *pool, void *p);
+
+/* ---- statistics --------------------------------------------------------- */
+
+typedef struct bp_tier_stats {
+    size_t size;     /* bytes of a block as asked for in options.tiers */
+    uint64_t get;    /* = hit + miss */
+    uint64_t put;    /* blocks that came back */
+    uint64_t hit;    /* gets served by a block that was made before */
+    uint64_t miss;   /* gets that made a new block */
+    uint64_t in_use; /* = get - put */
+    uint64_t owned;  /* = in_use + idle */
+    uint64_t idle;   /* = cached + depot */
+    uint64_t cached; /* idle in thread caches */
+    uint64_t depot;  /* idle behind them */
+} bp_tier_stats;
+
+typedef struct bp_stats {
+    size_t tier_count;
+    uint64_t requests;         /* = total_get + discarded */
+    uint64_t total_get;        /* sums over the tiers */
+    uint64_t total_put;
+    uint64_t discarded;        /* requests above the largest tier */
+    uint64_t discarded_put;    /* of those, given back */
+    uint64_t discarded_bytes;  /* lengths of the discarded requests, summed */
+    uint64_t in_use;           /* live buffers, oversize ones too */
+    uint64_t in_use_bytes;     /* their blocks, bytes; oversize ones too */
+    uint64_t idle_bytes;       /* blocks kept for reuse */
+    uint64_t owned_bytes;      /* = in_use_bytes + idle_bytes */
+    uint64_t peak_owned_bytes; /* highest owned_bytes so far, exact */
+    uint64_t reserved_bytes;   /* address space, not memory */
+    uint64_t trimmed_bytes;    /* idle blocks given back to the system, summed */
+    size_t max_idle;           /* the option */
+    size_t threads;            /* thread caches attached */
+    bp_tier_stats tiers[BP_MAX_TIERS];
+} bp_stats;
+
+/* One snapshot. While other threads work, in_use may be counted high and never
+ * negative; the equations hold exactly once they are quiet. */
+BP_API void bp_pool_stats(bp_pool *pool, bp_stats *out);
+
+/* The lengths of the last requests, oldest first, at most max of them into out.
+ * Returns how many were stored. */
+BP_API size_t bp_pool_recent(bp_pool *pool, uint64_t *out, size_t max);
+
+/* The tier sizes, rising, tier_count of them. Valid as long as the pool. */
+BP_API const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count);
+
+/* "" where none was given. */
+BP_API const char *bp_pool_name(const bp_pool *pool);
+
+/* Runs the invariants of types.h. No other call on the pool may run at the same
+ * time. BP_OK, or BP_ERR_ARG with the first broken equation in message. */
+BP_API int bp_pool_check(bp_pool *pool, char *message, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

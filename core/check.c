@@ -1,0 +1,132 @@
+/* bp_pool_check: the invariants of types.h, counted in the structures themselves
+ * and compared with what the counters say.
+ */
+#include <stdio.h>
+
+#include "cache.h"
+
+typedef struct report {
+    char *message;
+    size_t size;
+    bool failed;
+} report;
+
+/* Keeps the first broken equation. */
+static bool equal(report *r, const char *what, uint64_t tier, uint64_t left, uint64_t right) {
+    if (left != right && !r->failed) {
+        r->failed = true;
+        if (r->message != NULL) {
+            (void)snprintf(r->message, r->size, "tier %llu: %s: %llu is not %llu", (unsigned long long)tier, what,
+                           (unsigned long long)left, (unsigned long long)right);
+        }
+    }
+    return !r->failed;
+}
+
+static uint64_t popcount(uint64_t word) {
+    uint64_t n = 0;
+    for (; word != 0; word &= word - 1) {
+        n++;
+    }
+    return n;
+}
+
+typedef struct tally {
+    uint64_t free, carved, live;
+} tally;
+
+/* Walks one slab: the bitmap agrees with slab.free, and no free block has a
+ * reference. */
+static void count_slab(bp_pool *pool, bp_depot *d, uint32_t slab, tally *t, report *r) {
+    const bp_slab *s = bp__slab_at(pool, slab);
+    const uint64_t *bits = bp__slab_bitmap(pool, slab);
+    uint64_t set = 0;
+    for (uint32_t i = 0; i < (d->blocks + 63) / 64; i++) {
+        set += popcount(bits[i]);
+        equal(r, "no bit below slab.hint", d->number, i < s->hint ? bits[i] : 0, 0);
+    }
+    equal(r, "slab.free = bits set", d->number, s->free, set);
+    equal(r, "a slab with free blocks is listed", d->number, s->listed, s->free > 0);
+    for (uint32_t i = 0; i < s->carved; i++) {
+        const bp_buffer *b = bp__slab_header(pool, d, slab, i);
+        bool is_free = (bits[i / 64] >> (i % 64) & 1) != 0;
+        bool is_live = bp_peek(&b->refs) > 0;
+        t->live += is_live ? 1 : 0;
+        equal(r, "a free block has no reference", d->number, is_free && is_live, 0);
+        equal(r, "header names its place", d->number, b->slab == slab && b->index == i && b->to_data != 0, 1);
+    }
+    t->free += s->free;
+    t->carved += s->carved;
+}
+
+static void count_slabs(bp_pool *pool, tally *tallies, report *r) {
+    uint32_t regions = bp_peek(&pool->region_count);
+    for (uint32_t i = 0; i < regions; i++) {
+        bp_region *region = bp_peek(&pool->regions[i]);
+        uint32_t free = 0;
+        for (uint32_t at = 0; at < bp_peek(&region->bump); at++) {
+            uint8_t use = bp_peek(&region->slabs[at].use);
+            if (use == BP_USE_FREE) {
+                free++;
+            } else if (use != BP_USE_TAIL) {
+                count_slab(pool, &pool->depots[use - 1], i << BP_REGION_SHIFT | at, &tallies[use - 1], r);
+            }
+        }
+        equal(r, "region.free_count = free slabs", BP_DEPOTS, region->free_count, free);
+    }
+}
+
+/* What the bins of one tier hold, and that each cache's own counters say so. */
+static void count_bins(bp_pool *pool, uint32_t tier, uint64_t *cached, uint64_t *fresh, report *r) {
+    for (bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
+        const bp_bin *bin = &c->bins[tier];
+        const struct bp_slow_counts *slow = &c->slow[tier];
+        uint64_t held = bin->n + ((uintptr_t)bin->hot > (uintptr_t)BP_HOT_SHUT ? 1u : 0u);
+        uint64_t counted =
+            bp_peek(&slow->refilled) + bp_peek(&bin->put) - bp_peek(&bin->hit) - bp_peek(&slow->flushed);
+        equal(r, "cached = refilled + put - hit - flushed", tier, held, counted);
+        equal(r, "a bin holds no more than its cap", tier, bin->n <= bin->cap, 1);
+        *cached += held;
+        *fresh += bin->fresh_left;
+    }
+}
+
+static void check_locked(bp_pool *pool, const bp_stats *s, report *r) {
+    tally tallies[BP_DEPOTS] = {{0, 0, 0}};
+    uint64_t alone = 0, leased = 0, owned_bytes = bp_peek(&pool->alone_bytes);
+    count_slabs(pool, tallies, r);
+    for (uint32_t t = 0; t < pool->tier_count; t++) {
+        const bp_tier_stats *ts = &s->tiers[t];
+        uint64_t cached = 0, fresh = 0;
+        count_bins(pool, t, &cached, &fresh, r);
+        equal(r, "get = hit + miss", t, ts->get, ts->hit + ts->miss);
+        equal(r, "in_use = get - put = live headers", t, ts->get - ts->put, tallies[t].live);
+        equal(r, "cached = blocks in bins", t, ts->cached, cached);
+        equal(r, "depot = bits set", t, ts->depot, tallies[t].free);
+        equal(r, "carved = owned + fresh", t, tallies[t].carved, ts->owned + fresh);
+        owned_bytes += ts->owned * ts->size;
+    }
+    for (uint32_t i = BP_MAX_TIERS; i < BP_DEPOTS; i++) {
+        alone += tallies[i].live;
+        equal(r, "alone: depot.free = bits set", i, bp_peek(&pool->depots[i].free), tallies[i].free);
+    }
+    for (const bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
+        leased += c->lease;
+    }
+    equal(r, "discarded - put = live alone headers", BP_DEPOTS, s->discarded - s->discarded_put, alone);
+    equal(r, "requests = total_get + discarded", BP_DEPOTS, s->requests, s->total_get + s->discarded);
+    equal(r, "owned_bytes = sum of owned * size + alone", BP_DEPOTS, bp_peek(&pool->owned_bytes), owned_bytes);
+    equal(r, "peak_owned_bytes >= owned_bytes", BP_DEPOTS, bp_peek(&pool->peak_owned_bytes) >= owned_bytes, 1);
+    equal(r, "leased = sum of leases", BP_DEPOTS, bp_peek(&pool->leased), leased);
+    equal(r, "leased <= max_idle / 2", BP_DEPOTS, leased <= pool->max_idle / 2, 1);
+}
+
+int bp_pool_check(bp_pool *pool, char *message, size_t size) {
+    report r = {size > 0 ? message : NULL, size, false};
+    bp_stats s;
+    bp_pool_stats(pool, &s);
+    pthread_mutex_lock(&bp__registry);
+    check_locked(pool, &s, &r);
+    pthread_mutex_unlock(&bp__registry);
+    return r.failed ? BP_ERR_ARG : BP_OK;
+}

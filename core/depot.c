@@ -1,0 +1,265 @@
+/* The idle blocks of a tier behind the thread caches: a bitmap in each slab, and a
+ * list of the slabs that have a bit set. An emptied slab is seen at once, so trim
+ * never walks blocks.
+ *
+ * One lock for each tier, taken once for a batch. Memory goes back to the system
+ * after the lock is dropped: giving back 4 MiB takes longer than all else here.
+ */
+#include "internal.h"
+
+static void link_slab(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
+    s->listed = true;
+    s->prev = BP_NO_SLAB;
+    s->next = d->partial;
+    if (d->partial != BP_NO_SLAB) {
+        bp__slab_at(pool, d->partial)->prev = slab;
+    }
+    d->partial = slab;
+}
+
+static void unlink_slab(bp_pool *pool, bp_depot *d, bp_slab *s) {
+    s->listed = false;
+    if (s->prev != BP_NO_SLAB) {
+        bp__slab_at(pool, s->prev)->next = s->next;
+    } else {
+        d->partial = s->next;
+    }
+    if (s->next != BP_NO_SLAB) {
+        bp__slab_at(pool, s->next)->prev = s->prev;
+    }
+}
+
+void bp__owned_add(bp_pool *pool, size_t bytes) {
+    uint64_t now = bp_add(&pool->owned_bytes, bytes) + bytes;
+    uint64_t peak = bp_peek(&pool->peak_owned_bytes);
+    while (now > peak && !atomic_compare_exchange_weak_explicit(&pool->peak_owned_bytes, &peak, now,
+                                                                memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+/* Alone blocks that are idle have no memory behind them: they count nothing. */
+static bool counts(const bp_depot *d) {
+    return d->bin != BP_BIN_NONE;
+}
+
+static void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint64_t given) {
+    bp_poke(&d->free, bp_peek(&d->free) - taken + given);
+    if (counts(d)) {
+        bp_add(&pool->depot_bytes, (given - taken) * d->size);
+    }
+}
+
+/* Whether idle memory is at its bound, what caches may hold counted as held. */
+static bool over_max_idle(const bp_pool *pool) {
+    return bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) > pool->max_idle;
+}
+
+/* Takes an emptied slab out of its depot, onto a chain that bp__slab_give ends. */
+static void retire_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, uint32_t *chain) {
+    unlink_slab(pool, d, s);
+    if (d->carving == slab) {
+        d->carving = BP_NO_SLAB;
+    }
+    idle_changed_locked(pool, d, s->free, 0);
+    if (counts(d)) {
+        bp_sub(&pool->owned_bytes, s->free * d->size);
+        bp_add(&pool->trimmed_bytes, s->free * d->size);
+    }
+    s->next = *chain;
+    *chain = slab;
+}
+
+static void give_chain(bp_pool *pool, uint32_t chain) {
+    while (chain != BP_NO_SLAB) {
+        uint32_t next = bp__slab_at(pool, chain)->next;
+        bp__slab_give(pool, chain);
+        chain = next;
+    }
+}
+
+/* Moves set bits of one slab to out; returns how many. */
+static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, bp_buffer **out, uint32_t n) {
+    uint64_t *bits = bp__slab_bitmap(pool, slab);
+    uint32_t got = 0;
+    uint32_t word = s->hint;
+    while (got < n && s->free > got) {
+        if (bits[word] == 0) {
+            word++;
+            continue;
+        }
+        uint32_t bit = (uint32_t)__builtin_ctzll(bits[word]);
+        bits[word] &= bits[word] - 1;
+        out[got++] = bp__slab_header(pool, d, slab, word * 64 + bit);
+    }
+    s->hint = word;
+    s->free -= got;
+    if (s->free == 0) {
+        unlink_slab(pool, d, s);
+    }
+    return got;
+}
+
+uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n) {
+    uint32_t got = 0;
+    if (bp_peek(&d->free) == 0) {
+        return 0; /* stale at worst: then a fresh block is made */
+    }
+    pthread_mutex_lock(&d->lock);
+    while (got < n && d->partial != BP_NO_SLAB) {
+        uint32_t slab = d->partial;
+        got += take_from(pool, d, slab, bp__slab_at(pool, slab), out + got, n - got);
+    }
+    idle_changed_locked(pool, d, got, 0);
+    pthread_mutex_unlock(&d->lock);
+    return got;
+}
+
+static void set_free_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, uint32_t index) {
+    uint32_t word = index / 64;
+    bp__slab_bitmap(pool, slab)[word] |= (uint64_t)1 << (index % 64);
+    if (word < s->hint) {
+        s->hint = word;
+    }
+    s->free++;
+    if (!s->listed) {
+        link_slab(pool, d, slab, s);
+    }
+}
+
+void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n) {
+    uint32_t chain = BP_NO_SLAB;
+    pthread_mutex_lock(&d->lock);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t slab = in[i]->slab;
+        bp_slab *s = bp__slab_at(pool, slab);
+        set_free_locked(pool, d, slab, s, in[i]->index);
+        idle_changed_locked(pool, d, 0, 1);
+        if (s->free == s->carved && counts(d) && over_max_idle(pool)) {
+            retire_locked(pool, d, slab, s, &chain);
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    give_chain(pool, chain);
+}
+
+uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first) {
+    pthread_mutex_lock(&d->lock);
+    if (d->carving == BP_NO_SLAB) {
+        d->carving = bp__slab_take(pool, d, d->run);
+    }
+    uint32_t slab = d->carving;
+    uint32_t got = 0;
+    if (slab != BP_NO_SLAB) {
+        bp_slab *s = bp__slab_at(pool, slab);
+        got = s->blocks - s->carved < n ? s->blocks - s->carved : n;
+        for (uint32_t i = 0; i < got; i++) {
+            bp__block_carve(pool, d, slab, s->carved + i);
+        }
+        *first = bp__slab_header(pool, d, slab, s->carved);
+        s->carved += got;
+        if (s->carved == s->blocks) {
+            d->carving = BP_NO_SLAB;
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    return got;
+}
+
+/* Fresh blocks that a cache did not use. The last carved are uncarved; those that
+ * others have overtaken become idle blocks, owned from now on. */
+void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n) {
+    uint32_t slab = first->slab;
+    uint32_t chain = BP_NO_SLAB;
+    pthread_mutex_lock(&d->lock);
+    bp_slab *s = bp__slab_at(pool, slab);
+    if (first->index + n == s->carved && (d->carving == BP_NO_SLAB || d->carving == slab)) {
+        for (uint32_t i = 0; i < n; i++) {
+            bp__slab_header(pool, d, slab, first->index + i)->to_data = 0;
+        }
+        s->carved -= n;
+        d->carving = slab;
+        if (s->carved == 0) {
+            d->carving = BP_NO_SLAB;
+            chain = slab;
+            s->next = BP_NO_SLAB;
+        }
+    } else {
+        for (uint32_t i = 0; i < n; i++) {
+            set_free_locked(pool, d, slab, s, first->index + i);
+        }
+        idle_changed_locked(pool, d, 0, n);
+        bp__owned_add(pool, n * d->size);
+    }
+    pthread_mutex_unlock(&d->lock);
+    give_chain(pool, chain);
+}
+
+size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
+    uint32_t chain = BP_NO_SLAB;
+    size_t bytes = 0;
+    pthread_mutex_lock(&d->lock);
+    for (uint32_t slab = d->partial, next; slab != BP_NO_SLAB; slab = next) {
+        bp_slab *s = bp__slab_at(pool, slab);
+        next = s->next;
+        if (s->free == s->carved) {
+            bytes += counts(d) ? s->free * d->size : 0;
+            retire_locked(pool, d, slab, s, &chain);
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    give_chain(pool, chain);
+    return bytes;
+}
+
+/* Carves up to n blocks of a slab as idle ones and touches their pages. */
+static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, size_t n) {
+    bp_slab *s = bp__slab_at(pool, slab);
+    uint32_t made = 0;
+    for (; made < n && s->carved < s->blocks; made++, s->carved++) {
+        bp__block_carve(pool, d, slab, s->carved);
+        bp_buffer *b = bp__slab_header(pool, d, slab, s->carved);
+        volatile uint8_t *data = bp_buffer_data(b);
+        for (size_t at = 0; at < d->size; at += bp__sys_page()) {
+            data[at] = 0;
+        }
+        data[d->size - 1] = 0;
+        set_free_locked(pool, d, slab, s, s->carved);
+    }
+    if (s->carved < s->blocks) {
+        d->carving = slab;
+    }
+    return made;
+}
+
+/* All slabs are taken before the first block is made: then nothing can fail. */
+int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
+    if (count > 0 && (count > pool->max_idle / d->size ||
+                      bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) + count * d->size > pool->max_idle)) {
+        return BP_ERR_LIMIT;
+    }
+    uint32_t chain = BP_NO_SLAB;
+    pthread_mutex_lock(&d->lock);
+    uint32_t open = d->carving;
+    size_t room = open == BP_NO_SLAB ? 0 : bp__slab_at(pool, open)->blocks - bp__slab_at(pool, open)->carved;
+    for (; room < count; room += d->blocks) {
+        uint32_t slab = bp__slab_take(pool, d, d->run);
+        if (slab == BP_NO_SLAB) {
+            pthread_mutex_unlock(&d->lock);
+            give_chain(pool, chain);
+            return BP_ERR_NOMEM;
+        }
+        bp__slab_at(pool, slab)->next = chain;
+        chain = slab;
+    }
+    d->carving = BP_NO_SLAB;
+    size_t made = open == BP_NO_SLAB ? 0 : prewarm_slab_locked(pool, d, open, count);
+    while (chain != BP_NO_SLAB) {
+        uint32_t slab = chain;
+        chain = bp__slab_at(pool, slab)->next;
+        made += prewarm_slab_locked(pool, d, slab, count - made);
+    }
+    idle_changed_locked(pool, d, 0, made);
+    bp__owned_add(pool, made * d->size);
+    pthread_mutex_unlock(&d->lock);
+    return BP_OK;
+}

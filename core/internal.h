@@ -1,0 +1,99 @@
+/* Prototypes that cross files of the core and stay hidden outside it, by file. */
+#ifndef BP_INTERNAL_H
+#define BP_INTERNAL_H
+
+#include "types.h"
+
+#if defined(__GNUC__)
+#define BP_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define BP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define BP_COLD        __attribute__((cold, noinline))
+#define BP_INLINE      static inline __attribute__((always_inline))
+#else
+#define BP_LIKELY(x)   (x)
+#define BP_UNLIKELY(x) (x)
+#define BP_COLD
+#define BP_INLINE static inline
+#endif
+
+/* Initial-exec saves a call for each access; where a loader refuses it in a
+ * library that is dlopened (musl), the build does not define this. */
+#if defined(BP_TLS_INITIAL_EXEC) && defined(__GNUC__)
+#define BP_TLS _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define BP_TLS _Thread_local
+#endif
+
+/* from sys.c: all that is asked of the operating system and of malloc */
+size_t bp__sys_page(void);
+size_t bp__sys_ram(void);
+size_t bp__sys_address_room(void); /* what RLIMIT_AS leaves, SIZE_MAX without one */
+void *bp__sys_reserve(size_t bytes); /* inaccessible, costs nothing; or NULL */
+bool bp__sys_commit(void *p, size_t bytes);   /* readable and writable, zero */
+void bp__sys_decommit(void *p, size_t bytes); /* stays accessible, reads as zero */
+void bp__sys_unmap(void *p, size_t bytes);
+void *bp__sys_alloc(size_t bytes); /* zeroed, on a cache line; or NULL */
+void bp__sys_free(void *p);
+
+/* from tier.c */
+void bp__tier_index(bp_pool *pool); /* fills pool->bucket from pool->sizes */
+bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *error);
+void bp__depot_geometry(bp_depot *d, unsigned number, size_t size);
+bp_depot *bp__depot_alone(bp_pool *pool, size_t n); /* NULL: n needs a run */
+
+/* from region.c */
+bp_region *bp__region_of(bp_pool *pool, uint32_t slab);
+bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab);
+uint64_t *bp__slab_bitmap(bp_pool *pool, uint32_t slab);
+bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index);
+uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run); /* or BP_NO_SLAB */
+void bp__slab_give(bp_pool *pool, uint32_t slab); /* decommits; nobody may name it */
+void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index);
+bp_buffer *bp__block_find(bp_pool *pool, const void *p); /* trusts nothing around p */
+bool bp__header_valid(bp_pool *pool, const bp_buffer *b); /* nor around b */
+void bp__regions_free(bp_pool *pool);
+
+/* from depot.c. take and give move up to n blocks of one tier. */
+uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n);
+void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n);
+uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first);
+void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n);
+size_t bp__depot_trim(bp_pool *pool, bp_depot *d); /* bytes of idle blocks given back */
+int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count);
+void bp__owned_add(bp_pool *pool, size_t bytes); /* keeps the exact peak */
+
+/* from cache.c */
+bp_cache *bp__cache_new(bp_pool *pool);
+bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier); /* idle or fresh; counted */
+void bp__cache_store_slow(bp_cache *c, bp_buffer *b);    /* flushes where full; counted */
+void bp__cache_flush_all(bp_cache *c);
+
+/* from alone.c */
+bp_buffer *bp__alone_get(bp_cache *c, size_t n);
+void bp__alone_free(bp_pool *pool, bp_buffer *b); /* the memory; the caller counts */
+
+/* from buffer.c's cold half, buffer_slow.c */
+BP_COLD bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint8_t kind);
+BP_COLD int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b); /* no reference is left */
+
+/* from thread.c */
+extern __attribute__((visibility("hidden"))) BP_TLS bp_thread *bp__thread;
+bp_cache *bp__cache_attach(bp_pool *pool); /* NULL: closed, or no memory */
+void bp__caches_drop_locked(bp_pool *pool); /* of a pool that has nothing out */
+
+/* from registry.c: every pool of the process, by slot */
+extern __attribute__((visibility("hidden"))) pthread_mutex_t bp__registry;
+bool bp__registry_start(void (*thread_end)(void *), pthread_key_t *key); /* once */
+bool bp__registry_add_locked(bp_pool *pool); /* gives it a slot; false: all are taken */
+void bp__registry_remove_locked(bp_pool *pool);
+void bp__registry_reap_locked(void); /* frees what zombies it can */
+
+/* from pool.c */
+bool bp__pool_reap_locked(bp_pool *pool); /* frees a closed pool that has nothing out */
+
+/* from stats.c */
+uint64_t bp__pool_outstanding_locked(bp_pool *pool);
+void bp__recent_push(bp_pool *pool, uint64_t length); /* into the pool's own ring */
+void bp__recent_keep_locked(bp_cache *c);             /* a cache's ring, when it goes */
+
+#endif

@@ -1,0 +1,185 @@
+/* Pools: create, trim, prewarm, destroy. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cache.h"
+
+#define MAX_RECENT 65536u
+
+const char *bp_version(void) {
+    return BP_VERSION;
+}
+
+const char *bp_strerror(int status) {
+    switch (status) {
+    case BP_OK: return "ok";
+    case BP_ERR_ARG: return "argument out of range";
+    case BP_ERR_NOMEM: return "out of memory";
+    case BP_ERR_DEAD: return "buffer already released";
+    case BP_ERR_FOREIGN: return "not of this pool";
+    case BP_ERR_SHARED: return "buffer is shared";
+    case BP_ERR_KIND: return "raw pointer and buffer calls mixed";
+    case BP_ERR_CLOSED: return "the pool is closed";
+    case BP_ERR_LIMIT: return "limit reached";
+    default: return "unknown status";
+    }
+}
+
+void bp_options_init(bp_options *o) {
+    memset(o, 0, sizeof *o);
+    o->tiers = bp_size_power_of_two(&o->tier_count);
+    size_t eighth = bp__sys_ram() / 8;
+    o->max_idle = eighth < ((size_t)256 << 20) ? eighth : (size_t)256 << 20;
+    o->recent_size = 256;
+    o->recent_mode = BP_RECENT_RELAXED;
+}
+
+static bool fail(bp_error *e, bp_status status, const char *message) {
+    e->status = status;
+    (void)snprintf(e->message, sizeof e->message, "%s", message);
+    return false;
+}
+
+static bool validate(const bp_options *o, bp_error *e) {
+    if (!bp__tier_validate(o->tiers, o->tier_count, e)) {
+        return false;
+    }
+    if (o->recent_size > MAX_RECENT) {
+        return fail(e, BP_ERR_ARG, "recent_size must be from 0 to 65536");
+    }
+    if (o->recent_mode != BP_RECENT_RELAXED && o->recent_mode != BP_RECENT_EXACT) {
+        return fail(e, BP_ERR_ARG, "recent_mode must be BP_RECENT_RELAXED or BP_RECENT_EXACT");
+    }
+    if (o->name != NULL && strlen(o->name) >= sizeof((bp_pool *)0)->name) {
+        return fail(e, BP_ERR_ARG, "name must be at most 63 bytes");
+    }
+    return true;
+}
+
+static void configure(bp_pool *pool, const bp_options *o) {
+    pool->tier_count = (uint32_t)o->tier_count;
+    memcpy(pool->sizes, o->tiers, o->tier_count * sizeof *o->tiers);
+    bp__tier_index(pool);
+    pool->max_idle = o->max_idle;
+    pool->region_size = o->region_size;
+    pool->recent_size = o->recent_size;
+    pool->recent_exact = o->recent_mode == BP_RECENT_EXACT && o->recent_size > 0;
+    if (o->name != NULL) {
+        memcpy(pool->name, o->name, strlen(o->name) + 1);
+    }
+    pthread_mutex_init(&pool->region_lock, NULL);
+    for (unsigned i = 0; i < BP_DEPOTS; i++) {
+        pthread_mutex_init(&pool->depots[i].lock, NULL);
+        if (i < pool->tier_count) {
+            bp__depot_geometry(&pool->depots[i], i, pool->sizes[i]);
+        } else if (i == BP_RUNS) {
+            bp__depot_geometry(&pool->depots[i], i, BP_SLAB);
+        } else if (i >= BP_MAX_TIERS) {
+            bp__depot_geometry(&pool->depots[i], i, bp__sys_page() << (i - BP_MAX_TIERS));
+        }
+    }
+}
+
+static void pool_free(bp_pool *pool) {
+    bp__regions_free(pool);
+    pthread_mutex_destroy(&pool->region_lock);
+    for (unsigned i = 0; i < BP_DEPOTS; i++) {
+        pthread_mutex_destroy(&pool->depots[i].lock);
+    }
+    bp__sys_free((void *)pool->recent);
+    bp__sys_free(pool);
+}
+
+bp_pool *bp_pool_create(const bp_options *o, bp_error *error) {
+    bp_options defaults;
+    bp_error local;
+    bp_error *e = error != NULL ? error : &local;
+    memset(e, 0, sizeof *e);
+    if (o == NULL) {
+        bp_options_init(&defaults);
+        o = &defaults;
+    }
+    if (!validate(o, e)) {
+        return NULL;
+    }
+    size_t ring = 1;
+    while (ring < o->recent_size) {
+        ring <<= 1;
+    }
+    bp_pool *pool = bp__sys_alloc(sizeof *pool);
+    _Atomic uint64_t *recent = bp__sys_alloc(ring * sizeof *recent);
+    if (pool == NULL || recent == NULL) {
+        bp__sys_free(pool);
+        bp__sys_free((void *)recent);
+        fail(e, BP_ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    pool->recent = recent;
+    pool->recent_mask = ring - 1;
+    configure(pool, o);
+    pthread_mutex_lock(&bp__registry);
+    bp__registry_reap_locked();
+    bool listed = bp__registry_add_locked(pool);
+    pthread_mutex_unlock(&bp__registry);
+    if (!listed) {
+        pool_free(pool);
+        fail(e, BP_ERR_LIMIT, "too many pools in this process");
+        return NULL;
+    }
+    return pool;
+}
+
+bool bp__pool_reap_locked(bp_pool *pool) {
+    if (bp__pool_outstanding_locked(pool) != 0) {
+        return false;
+    }
+    bp__caches_drop_locked(pool);
+    bp__registry_remove_locked(pool);
+    pool_free(pool);
+    return true;
+}
+
+void bp_pool_destroy(bp_pool *pool) {
+    if (pool == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&bp__registry);
+    pool->closed = true;
+    bp_poke(&pool->slot, 0u); /* from here on every call on it takes its slow half */
+    bp__registry_reap_locked();
+    pthread_mutex_unlock(&bp__registry);
+}
+
+size_t bp_pool_trim(bp_pool *pool) {
+    bp_cache *c = bp__cache_of(pool);
+    uint32_t epoch = bp_add(&pool->trim_epoch, 1u) + 1;
+    uint64_t before = bp_peek(&pool->trimmed_bytes);
+    if (c != NULL) {
+        c->trim_seen = epoch;
+        bp__cache_flush_all(c);
+    }
+    for (unsigned i = 0; i < BP_RUNS; i++) {
+        if (pool->depots[i].blocks > 0) {
+            (void)bp__depot_trim(pool, &pool->depots[i]);
+        }
+    }
+    return (size_t)(bp_peek(&pool->trimmed_bytes) - before);
+}
+
+int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
+    uint32_t tier = size == 0 ? 0 : bp__tier_of(pool, size);
+    if (tier >= pool->tier_count) {
+        return BP_ERR_ARG;
+    }
+    return bp__depot_prewarm(pool, &pool->depots[tier], count);
+}
+
+const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count) {
+    *count = pool->tier_count;
+    return pool->sizes;
+}
+
+const char *bp_pool_name(const bp_pool *pool) {
+    return pool->name;
+}

@@ -1,0 +1,100 @@
+/* What the pool asks of the operating system and of malloc, in one place. */
+#include <stdlib.h>
+#include <string.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#ifndef MAP_ANONYMOUS
+#define MAP_ANONYMOUS MAP_ANON
+#endif
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
+size_t bp__sys_page(void) {
+    static _Atomic size_t page;
+    size_t p = bp_peek(&page);
+    if (p == 0) {
+        long asked = sysconf(_SC_PAGESIZE);
+        p = asked > 0 ? (size_t)asked : 4096;
+        bp_poke(&page, p);
+    }
+    return p;
+}
+
+size_t bp__sys_ram(void) {
+#ifdef _SC_PHYS_PAGES
+    long pages = sysconf(_SC_PHYS_PAGES);
+    if (pages > 0 && (size_t)pages < SIZE_MAX / bp__sys_page()) {
+        return (size_t)pages * bp__sys_page();
+    }
+#endif
+    return (size_t)1 << 30;
+}
+
+size_t bp__sys_address_room(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+        return SIZE_MAX;
+    }
+    size_t used = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f != NULL) {
+        unsigned long pages = 0;
+        if (fscanf(f, "%lu", &pages) == 1) {
+            used = (size_t)pages * bp__sys_page();
+        }
+        fclose(f);
+    }
+    return (size_t)limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+}
+
+void *bp__sys_reserve(size_t bytes) {
+    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        return NULL;
+    }
+#ifdef MADV_NOHUGEPAGE
+    /* One touched page of a tier would otherwise cost 2 MiB of resident memory. */
+    (void)madvise(p, bytes, MADV_NOHUGEPAGE);
+#endif
+    return p;
+}
+
+bool bp__sys_commit(void *p, size_t bytes) {
+    return mprotect(p, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+void bp__sys_decommit(void *p, size_t bytes) {
+#ifdef __linux__
+    if (madvise(p, bytes, MADV_DONTNEED) == 0) {
+        return;
+    }
+#else
+    /* Elsewhere DONTNEED need not clear: a new mapping over the old one does. */
+    if (mmap(p, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p) {
+        return;
+    }
+#endif
+    memset(p, 0, bytes); /* locked pages: kept, but the promise of zero holds */
+}
+
+void bp__sys_unmap(void *p, size_t bytes) {
+    (void)munmap(p, bytes);
+}
+
+void *bp__sys_alloc(size_t bytes) {
+    void *p = NULL;
+    if (posix_memalign(&p, BP_LINE, bytes) != 0) {
+        return NULL;
+    }
+    return memset(p, 0, bytes);
+}
+
+void bp__sys_free(void *p) {
+    free(p);
+}

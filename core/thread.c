@@ -1,0 +1,116 @@
+/* A thread's table of caches: made at first use, flushed and freed at its end. */
+#include "internal.h"
+
+static bp_thread nobody; /* every thread before its first use: all caches NULL */
+BP_TLS bp_thread *bp__thread = &nobody;
+
+static pthread_key_t thread_key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool started;
+
+/* Takes a cache out of its pool's and its thread's lists and frees it. Its counts
+ * move to the pool's, where a sum never sees them twice: the lock is held. */
+static void cache_free_locked(bp_cache *c) {
+    bp_pool *pool = c->pool;
+    for (uint32_t t = 0; t < pool->tier_count; t++) {
+        bp_depot *d = &pool->depots[t];
+        bp_count(&d->gone.hit, bp_peek(&c->bins[t].hit));
+        bp_count(&d->gone.miss, bp_peek(&c->slow[t].miss));
+        bp_count_publish(&d->gone.put, bp_acquire(&c->bins[t].put));
+    }
+    pool->gone.requests += bp_peek(&c->requests);
+    pool->gone.alone_get += bp_peek(&c->alone_get);
+    pool->gone.alone_put += bp_peek(&c->alone_put);
+    pool->gone.alone_bytes += bp_peek(&c->alone_bytes);
+    bp__recent_keep_locked(c);
+    bp_sub(&pool->leased, c->lease);
+    if (c->pool_prev != NULL) {
+        c->pool_prev->pool_next = c->pool_next;
+    } else {
+        pool->caches = c->pool_next;
+    }
+    if (c->pool_next != NULL) {
+        c->pool_next->pool_prev = c->pool_prev;
+    }
+    bp_cache **link = &c->thread->first;
+    while (*link != c) {
+        link = &(*link)->thread_next;
+    }
+    *link = c->thread_next;
+    bp_poke(&c->thread->caches[c->slot], NULL);
+    bp__sys_free(c);
+}
+
+static void thread_end(void *arg) {
+    bp_thread *thread = arg;
+    pthread_mutex_lock(&bp__registry);
+    while (thread->first != NULL) {
+        bp__cache_flush_all(thread->first);
+        cache_free_locked(thread->first);
+    }
+    bp__registry_reap_locked();
+    pthread_mutex_unlock(&bp__registry);
+    /* A destructor that runs after this one and uses a pool starts anew. */
+    bp__thread = &nobody;
+    bp__sys_unmap(thread, sizeof *thread);
+}
+
+static void start(void) {
+    started = bp__registry_start(thread_end, &thread_key);
+}
+
+/* 32 KiB of which a thread touches the pages of the slots it uses: mapped, not
+ * allocated, for then the rest costs nothing. */
+static bool thread_begin(void) {
+    pthread_once(&once, start);
+    if (!started) {
+        return false;
+    }
+    bp_thread *thread = bp__sys_reserve(sizeof *thread);
+    if (thread == NULL) {
+        return false;
+    }
+    if (!bp__sys_commit(thread, sizeof *thread) || pthread_setspecific(thread_key, thread) != 0) {
+        bp__sys_unmap(thread, sizeof *thread);
+        return false;
+    }
+    bp__thread = thread;
+    return true;
+}
+
+static bp_cache *attach_locked(bp_pool *pool) {
+    if (pool->closed) {
+        return NULL;
+    }
+    bp_cache *c = bp__cache_new(pool);
+    if (c == NULL) {
+        return NULL;
+    }
+    c->thread = bp__thread;
+    c->thread_next = c->thread->first;
+    c->thread->first = c;
+    c->pool_next = pool->caches;
+    if (pool->caches != NULL) {
+        pool->caches->pool_prev = c;
+    }
+    pool->caches = c;
+    bp_add(&pool->leased, c->lease);
+    bp_poke(&c->thread->caches[c->slot], c);
+    return c;
+}
+
+bp_cache *bp__cache_attach(bp_pool *pool) {
+    if (bp__thread == &nobody && !thread_begin()) {
+        return NULL;
+    }
+    pthread_mutex_lock(&bp__registry);
+    bp_cache *c = attach_locked(pool);
+    pthread_mutex_unlock(&bp__registry);
+    return c;
+}
+
+void bp__caches_drop_locked(bp_pool *pool) {
+    while (pool->caches != NULL) {
+        cache_free_locked(pool->caches);
+    }
+}

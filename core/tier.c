@@ -1,0 +1,109 @@
+/* Tier tables: validation, the size -> tier index, and how a tier cuts a slab. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cache.h"
+
+static const size_t power_of_two[] = {128,   256,   512,    1024,   2048,   4096,    8192,   16384,
+                                      32768, 65536, 131072, 262144, 524288, 1048576, 2097152};
+static const size_t stream[] = {1024, 4096, 16384, 32768, 65536, 131072};
+
+const size_t *bp_size_power_of_two(size_t *count) {
+    *count = sizeof power_of_two / sizeof power_of_two[0];
+    return power_of_two;
+}
+
+const size_t *bp_size_stream(size_t *count) {
+    *count = sizeof stream / sizeof stream[0];
+    return stream;
+}
+
+static bool refuse(bp_error *e, size_t index, const char *format, size_t a, size_t b) {
+    e->status = BP_ERR_ARG;
+    e->index = index;
+    (void)snprintf(e->message, sizeof e->message, format, index, a, b);
+    return false;
+}
+
+bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *e) {
+    if (sizes == NULL || count < 1 || count > BP_MAX_TIERS) {
+        e->status = BP_ERR_ARG;
+        (void)snprintf(e->message, sizeof e->message, "tiers must be 1 to %d sizes, got %zu", BP_MAX_TIERS,
+                       sizes == NULL ? (size_t)0 : count);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (sizes[i] < 1 || sizes[i] > BP_MAX_SIZE) {
+            return refuse(e, i, "tiers[%zu] is %zu, must be from 1 to %zu", sizes[i], BP_MAX_SIZE);
+        }
+        if (i > 0 && sizes[i] <= sizes[i - 1]) {
+            return refuse(e, i, "tiers[%zu] is %zu, not above the one before it, %zu", sizes[i], sizes[i - 1]);
+        }
+    }
+    return true;
+}
+
+/* A bucket covers m from its lowest value on; below 8 two values share one, and
+ * bp__tier_of walks up from the lower. */
+void bp__tier_index(bp_pool *pool) {
+    for (uint32_t t = pool->tier_count; t <= BP_MAX_TIERS; t++) {
+        pool->sizes[t] = SIZE_MAX;
+    }
+    uint32_t t = 0;
+    for (uint32_t i = 8; i < BP_BUCKETS; i++) {
+        uint32_t e = (i >> 3) + 2;
+        uint64_t lowest = e == 3 ? (uint64_t)(i & 7) : ((uint64_t)(8 + (i & 7)) << (e - 3));
+        if (e > 63) {
+            lowest = UINT64_MAX - 1;
+        }
+        while (t < pool->tier_count && pool->sizes[t] < lowest + 1) {
+            t++;
+        }
+        pool->bucket[i] = (uint8_t)t;
+    }
+}
+
+static size_t round_up(size_t n, size_t to) {
+    return (n + to - 1) / to * to;
+}
+
+static uint64_t magic(size_t divisor) {
+    return (((uint64_t)1 << 44) + divisor - 1) / divisor;
+}
+
+/* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class,
+ * whose blocks lie on pages so that one alone can be given back. */
+void bp__depot_geometry(bp_depot *d, unsigned number, size_t size) {
+    bool paged = number >= BP_MAX_TIERS;
+    d->number = (uint8_t)number;
+    d->bin = (uint8_t)(paged ? BP_BIN_NONE : number);
+    d->size = size;
+    d->stride = round_up(size, paged ? bp__sys_page() : BP_LINE);
+    d->group = d->stride * BP_GROUP + (paged ? 0 : BP_LINE);
+    d->run = (uint32_t)((d->stride + BP_SLAB - 1) >> BP_SLAB_SHIFT);
+    if (d->run > 1) {
+        d->blocks = 1;
+    } else {
+        size_t groups = BP_SLAB / d->group;
+        size_t rest = (BP_SLAB - groups * d->group) / d->stride;
+        d->blocks = (uint32_t)(groups * BP_GROUP + (rest < BP_GROUP ? rest : BP_GROUP));
+    }
+    d->group_magic = magic(d->group);
+    d->stride_magic = magic(d->stride);
+    /* Small tiers share lines of headers and are handed out by whole lines. */
+    d->header_shift = d->stride < 4096 ? 5 : 6;
+    size_t take = ((size_t)64 << 10) / d->stride;
+    d->bins_take = take < 1 ? 1 : take > 16 ? 16 : (uint32_t)take;
+    d->partial = BP_NO_SLAB;
+    d->carving = BP_NO_SLAB;
+}
+
+bp_depot *bp__depot_alone(bp_pool *pool, size_t n) {
+    size_t size = bp__sys_page();
+    for (unsigned k = 0; k < BP_PAGE_CLASSES; k++, size <<= 1) {
+        if (n <= size) {
+            return &pool->depots[BP_MAX_TIERS + k];
+        }
+    }
+    return NULL;
+}

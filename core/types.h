@@ -1,0 +1,226 @@
+/* The parts of a pool and what holds between them.
+ *
+ * Glossary
+ *   tier       a block size of the table the pool was made with
+ *   block      one piece of memory of a tier; its bytes lie in a slab
+ *   header     what the pool knows of a block (struct bp_buffer), apart from the bytes
+ *   slab       4 MiB of a region, cut into blocks of one tier
+ *   run        neighbouring slabs that hold one block larger than a slab
+ *   region     reserved address space: slab table | headers | slabs
+ *   cache      the idle blocks one thread keeps of one pool; a bin for each tier
+ *   depot      the idle blocks of a tier behind the caches; a bitmap in each slab
+ *   fresh      a block that was never handed out; a bin reserves a few at a time
+ *   carve      make the next fresh block of a slab known: its header is filled
+ *   refill     depot -> cache;  flush: cache -> depot
+ *   alone      a request above the largest tier: a block of a page class or a run
+ *   lease      the part of max_idle that a cache may fill
+ *   slot       a pool's place in every thread's table of caches
+ *   zombie     a destroyed pool that waits for its last buffer
+ *
+ * Memory of a region (indexes and offsets inside, no pointers):
+ *
+ *   | slab table | headers of slab 0 | of slab 1 | ... | slab 0 | slab 1 | ... |
+ *                |<- header_stride ->|                 |<4 MiB->|
+ *
+ *   headers of a slab:  | free bitmap | colour | header 0 | header 1 | ... |
+ *   a slab:             | colour | 8 blocks | 64 B | 8 blocks | 64 B | ... |
+ *
+ * The colours and the gap after every 8 blocks keep the first lines of blocks
+ * and headers from falling into the same cache sets.
+ *
+ * Invariants, run by bp_pool_check on a quiet pool (stats.c sums, check.c counts):
+ *   requests        = total_get + discarded
+ *   total_get       = sum over tiers of get        get = hit + miss
+ *   in_use(tier)    = get - put
+ *   owned(tier)     = in_use + idle                idle = cached + depot
+ *   cached(cache)   = refilled + put - hit - flushed   = blocks found in its bins
+ *   depot(tier)     = blocks found free in the slabs' bitmaps = sum of slab.free
+ *   carved(tier)    = owned + fresh reserved by bins
+ *   ref_count       > 0 exactly in the headers of live blocks
+ *   owned_bytes     = sum over tiers of owned * size + bytes of live alone blocks
+ *   leased          = sum over caches of lease <= max_idle / 2
+ *   idle_bytes     <= max_idle at rest, but for free blocks beside live ones
+ *
+ * Locks, outermost first; none is held while a fast path runs:
+ *   registry (process) -> depot (tier) -> region lock (pool)
+ */
+#ifndef BP_TYPES_H
+#define BP_TYPES_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "atomic.h"
+#include "bytepool.h"
+
+#define BP_LINE          64u
+#define BP_SLAB_SHIFT    22u
+#define BP_SLAB          ((size_t)1 << BP_SLAB_SHIFT)
+#define BP_GROUP         8u        /* blocks between two gaps */
+#define BP_PAGE_CLASSES  10u       /* alone blocks of 1, 2, 4 .. 512 pages */
+#define BP_RUNS          (BP_MAX_TIERS + BP_PAGE_CLASSES) /* alone blocks larger than those */
+#define BP_DEPOTS        (BP_RUNS + 1u)
+#define BP_BIN_NONE      BP_MAX_TIERS /* the bin that is empty and full at once */
+#define BP_MAX_REGIONS   256u
+#define BP_REGION_SHIFT  24u       /* a slab id is region << 24 | slab of the region */
+#define BP_NO_SLAB       UINT32_MAX
+#define BP_CACHE_BYTES   ((size_t)1 << 20) /* most a bin holds, or one block */
+#define BP_CACHE_BLOCKS  256u
+#define BP_MAX_REFS      0x7fffffffu
+
+enum { BP_KIND_NONE = 0, BP_KIND_HANDLE = 1, BP_KIND_RAW = 2 };
+
+/* A header. All zero: never handed out. Idle: refs 0. `bin`, `slab`, `index` and
+ * `to_data` are written once, when the block is carved; the rest by its getter. */
+struct bp_buffer {
+    _Atomic uint32_t refs;
+    _Atomic uint8_t kind;
+    uint8_t bin;         /* its tier, or BP_BIN_NONE for an alone block */
+    uint16_t generation; /* of the tier table; 0 until tables can change */
+    uint64_t length;     /* as asked for */
+    int64_t to_data;     /* bytes from this header to the payload */
+    uint32_t slab;       /* slab id */
+    uint32_t index;      /* of the block in its slab */
+};
+_Static_assert(sizeof(struct bp_buffer) == 32, "headers are two to a cache line");
+
+/* The state of one slab, in the region's slab table. `use` is depot number + 1,
+ * 0 for a free slab, BP_USE_TAIL inside a run; it may be read without a lock by a
+ * look-up of a pointer. The rest belongs to the depot's lock. */
+enum { BP_USE_FREE = 0, BP_USE_TAIL = 255 };
+typedef struct bp_slab {
+    _Atomic uint8_t use;
+    bool listed;          /* in its depot's list of slabs with free blocks */
+    uint32_t run;         /* slabs in the run, 1 for a slab cut into blocks */
+    uint32_t blocks;      /* that fit */
+    uint32_t carved;      /* of those, made known; the rest was never touched */
+    uint32_t free;        /* bits set in the bitmap */
+    uint32_t hint;        /* no bit is set in a word below this one */
+    uint32_t next, prev;  /* the depot's list; BP_NO_SLAB ends it */
+    uint32_t data_colour; /* bytes before the first block */
+    uint32_t header_off;  /* bytes from the slab's header area to header 0 */
+    uint32_t pad[6];
+} bp_slab;
+_Static_assert(sizeof(bp_slab) == BP_LINE, "the slab table is indexed by shifts");
+
+typedef struct bp_region {
+    uint8_t *base; /* the mapping, page aligned */
+    size_t bytes;
+    bp_slab *slabs;
+    uint8_t *headers;
+    uint8_t *data;
+    size_t header_stride; /* bytes of header area for each slab */
+    uint32_t slab_count;
+    uint32_t free_count;   /* slabs below bump that are free; region lock */
+    _Atomic uint32_t bump; /* slabs committed so far */
+} bp_region;
+
+/* A tier's geometry and the idle blocks behind the caches. The geometry is fixed
+ * when the pool is made; the rest belongs to `lock`. */
+typedef struct bp_depot {
+    _Alignas(64) pthread_mutex_t lock;
+    size_t size;           /* as asked for; what idle and owned bytes count */
+    size_t stride;         /* of blocks: size rounded up to a line or page */
+    size_t group;          /* bytes of 8 blocks and their gap */
+    uint64_t group_magic;  /* ceil(2^44 / group), see region.c */
+    uint64_t stride_magic; /* ceil(2^44 / stride) */
+    uint32_t blocks;       /* of a slab */
+    uint32_t run;          /* slabs a block takes when larger than a slab, else 1 */
+    uint32_t header_shift; /* 5, or 6 where each header has a line of its own */
+    uint32_t bins_take;    /* fresh blocks a bin reserves at once */
+    uint8_t number;        /* index in pool->depots */
+    uint8_t bin;           /* written into the headers */
+    uint32_t partial;      /* list of slabs with free blocks */
+    uint32_t carving;      /* the slab that has uncarved blocks, or BP_NO_SLAB */
+    _Atomic uint64_t free; /* idle blocks here; read without the lock by stats */
+    /* Totals of caches that are gone and of releases that had none. */
+    struct bp_tier_totals {
+        _Atomic uint64_t hit, miss, put;
+    } gone;
+} bp_depot;
+
+/* One tier in one thread's cache; only that thread writes it. `hot` stands ahead
+ * of the stack: popping it does not wait for the store that pushed it. */
+typedef struct bp_bin {
+    bp_buffer *hot;   /* NULL, a block, or BP_HOT_SHUT: takes and gives none */
+    bp_buffer **slots;
+    uint32_t n, cap;  /* of the stack */
+    _Atomic uint64_t hit;
+    _Atomic uint64_t put;
+    bp_buffer *fresh; /* the next of fresh_left reserved blocks */
+    uint32_t fresh_left;
+    uint32_t fresh_step; /* bytes from a header to the next */
+    uint64_t pad;
+} bp_bin;
+_Static_assert(sizeof(void *) != 8 || sizeof(bp_bin) == BP_LINE, "a bin is one line");
+#define BP_HOT_SHUT ((bp_buffer *)1)
+
+/* The cache of one thread for one pool. Its thread alone writes it; counters are
+ * read by stats; the lists belong to the registry's lock. */
+typedef struct bp_cache {
+    bp_bin bins[BP_MAX_TIERS + 1];
+    _Atomic uint64_t requests;        /* also the next place in `recent` */
+    _Atomic uint64_t *recent;         /* ring of recent lengths */
+    uint64_t recent_mask;
+    bp_pool *pool;
+    uint32_t slot;
+    uint32_t trim_seen;               /* the pool's trim epoch honoured last */
+    size_t lease;                     /* bytes of max_idle it may fill */
+    struct bp_cache *pool_next, *pool_prev;
+    struct bp_cache *thread_next;
+    struct bp_thread *thread;
+    _Atomic uint64_t alone_get, alone_put, alone_bytes; /* oversize requests */
+    struct bp_slow_counts { /* written by the slow halves only */
+        _Atomic uint64_t miss, refilled, flushed;
+    } slow[BP_MAX_TIERS];
+} bp_cache;
+
+/* A thread's caches, by pool slot. Slot 0 stays NULL: a closed pool points there. */
+typedef struct bp_thread {
+    _Atomic(bp_cache *) caches[BP_MAX_POOLS + 1];
+    bp_cache *first; /* all of them; registry's lock */
+} bp_thread;
+
+#define BP_BUCKETS (64 * 8)
+
+/* The first lines are read by every get and release, and written only when the
+ * pool is made or closed. */
+struct bp_pool {
+    _Alignas(64) _Atomic uint32_t slot; /* 0 once the pool is closed */
+    uint32_t tier_count;
+    bool recent_exact;
+    size_t sizes[BP_MAX_TIERS + 1];     /* then SIZE_MAX */
+    uint8_t bucket[BP_BUCKETS];         /* bucket of n - 1 -> lowest tier to try */
+
+    _Alignas(64) _Atomic uint64_t owned_bytes;
+    _Atomic uint64_t peak_owned_bytes;
+    _Atomic uint64_t depot_bytes;       /* of idle blocks in the depots of tiers */
+    _Atomic uint64_t alone_bytes;       /* of live alone blocks */
+    _Atomic uint64_t leased;            /* sum of the caches' leases */
+    _Atomic uint64_t trimmed_bytes;
+    _Atomic uint32_t trim_epoch;        /* raised by trim; caches compare */
+
+    _Alignas(64) pthread_mutex_t region_lock;
+    _Atomic(bp_region *) regions[BP_MAX_REGIONS];
+    _Atomic uint32_t region_count;
+    size_t region_size;                 /* the option, or 0 */
+    size_t min_stride;                  /* of all depots: sizes the header area */
+
+    /* Under the registry's lock. */
+    bp_cache *caches;
+    uint32_t own_slot;                  /* the slot even when closed */
+    bool closed;
+    struct bp_pool_totals { /* of caches that are gone and of releases that had none */
+        uint64_t requests, alone_get, alone_put, alone_bytes;
+    } gone;
+
+    _Atomic uint64_t recent_next;       /* place in `recent`: exact mode's ring, or */
+    _Atomic uint64_t *recent;           /* in relaxed mode that of threads gone */
+    uint64_t recent_mask;
+    size_t recent_size;
+    size_t max_idle;
+    char name[64];
+    bp_depot depots[BP_DEPOTS];
+};
+
+#endif

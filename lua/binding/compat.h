@@ -1,0 +1,34 @@
+/* What differs between Lua 5.1 to 5.4 and LuaJIT, in one place. */
+#ifndef BPL_COMPAT_H
+#define BPL_COMPAT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#if LUA_VERSION_NUM < 502
+#define lua_rawlen lua_objlen
+#endif
+
+#if LUA_VERSION_NUM >= 504
+#define bpl_newuserdata(L, size) lua_newuserdatauv((L), (size), 0)
+#else
+#define bpl_newuserdata(L, size) lua_newuserdata((L), (size))
+#endif
+
+/* A count as the Lua at hand prints it without a fraction. */
+#if LUA_VERSION_NUM >= 503
+#define bpl_pushcount(L, n) lua_pushinteger((L), (lua_Integer)(n))
+#else
+#define bpl_pushcount(L, n) lua_pushnumber((L), (lua_Number)(n))
+#endif
+
+#if defined(__GNUC__)
+#define BPL_EXPORT __attribute__((visibility("default")))
+#define BPL_PRINTF(text, first) __attribute__((format(printf, text, first), cold))
+#else
+#define BPL_EXPORT
+#define BPL_PRINTF(text, first)
+#endif
+
+#endif

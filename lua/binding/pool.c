@@ -1,0 +1,244 @@
+/* The userdata bytepool.pool. */
+#include <stdio.h>
+#include <string.h>
+
+#include "binding.h"
+
+/* new_pools(sizes, name or nil, max_idle or nil, recent_size, exact, region_size):
+ * bytepool/init.lua has validated all of it and names the options in its errors. */
+int bpl_new_pools(lua_State *L) {
+    size_t sizes[BP_MAX_TIERS];
+    bp_options o;
+    bp_error e;
+    bp_options_init(&o);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    o.tier_count = lua_rawlen(L, 1);
+    for (size_t i = 0; i < o.tier_count && i < BP_MAX_TIERS; i++) {
+        lua_rawgeti(L, 1, (int)i + 1);
+        sizes[i] = bpl_check_size(L, -1, "new_pools", "sizes");
+        lua_pop(L, 1);
+    }
+    o.tiers = sizes;
+    o.name = luaL_optstring(L, 2, NULL);
+    o.max_idle = lua_isnoneornil(L, 3) ? o.max_idle : bpl_check_size(L, 3, "new_pools", "max_idle");
+    o.recent_size = lua_isnoneornil(L, 4) ? o.recent_size : bpl_check_size(L, 4, "new_pools", "recent.size");
+    o.recent_mode = lua_toboolean(L, 5) ? BP_RECENT_EXACT : BP_RECENT_RELAXED;
+    o.region_size = lua_isnoneornil(L, 6) ? 0 : bpl_check_size(L, 6, "new_pools", "region_size");
+    bpl_pool *p = bpl_newuserdata(L, sizeof *p);
+    p->magic = BPL_POOL_MAGIC;
+    p->pool = NULL;
+    lua_pushvalue(L, BPL_POOL);
+    lua_setmetatable(L, -2);
+    p->pool = bp_pool_create(&o, &e);
+    if (p->pool != NULL) {
+        return 1;
+    }
+    if (e.status == BP_ERR_ARG) {
+        return bpl_raise(L, "new_pools: %s", e.message);
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, e.message);
+    return 2;
+}
+
+static int get(lua_State *L, const char *method) {
+    bp_pool *pool = bpl_check_pool(L, method);
+    size_t n = bpl_check_size(L, 2, method, "n");
+    return bpl_push_buffer(L, pool, n) != NULL ? 1 : 2;
+}
+
+static int l_pool_get_buffer(lua_State *L) {
+    return get(L, "get_buffer");
+}
+
+static int l_pool_get(lua_State *L) {
+    return get(L, "get");
+}
+
+static int l_pool_put(lua_State *L) {
+    bp_pool *pool = bpl_check_pool(L, "put");
+    bpl_handle *h = bpl_check_buffer_arg(L, 2, "put", pool);
+    uint32_t refs = bp_buffer_ref_count(h->block);
+    if (refs != 1) {
+        return bpl_raise(L, "put: buffer is shared (ref_count %d)", (int)refs);
+    }
+    bpl_handle_kill(L, 2, h);
+    return 0;
+}
+
+static int l_pool_release_buffer(lua_State *L) {
+    bp_pool *pool = bpl_check_pool(L, "release_buffer");
+    bpl_handle *h = bpl_check_buffer_arg(L, 2, "release_buffer", pool);
+    if (h->owned == 1) {
+        bpl_handle_kill(L, 2, h);
+    } else {
+        h->owned--;
+        (void)bp_buffer_release(pool, h->block);
+    }
+    return 0;
+}
+
+static int l_pool_from_string(lua_State *L) {
+    bp_pool *pool = bpl_check_pool(L, "from_string");
+    if (lua_type(L, 2) != LUA_TSTRING) {
+        return bpl_raise(L, "from_string: argument 's' must be a string, got %s", luaL_typename(L, 2));
+    }
+    size_t bytes;
+    const char *s = lua_tolstring(L, 2, &bytes);
+    bpl_handle *h = bpl_push_buffer(L, pool, bytes);
+    if (h == NULL) {
+        return 2;
+    }
+    memcpy(h->data, s, bytes);
+    return 1;
+}
+
+/* Size and count of the entry at the top of the stack, checked. */
+static size_t prewarm_entry(lua_State *L, bp_pool *pool, size_t *tier) {
+    size_t tiers;
+    const size_t *sizes = bp_pool_sizes(pool, &tiers);
+    double size = lua_type(L, -2) == LUA_TNUMBER ? (double)lua_tonumber(L, -2) : -1;
+    if (!(size >= 0 && size <= (double)BP_MAX_SIZE) || size != (double)(size_t)size) {
+        bpl_push_shown(L, -2);
+        bpl_raise(L, "prewarm: size must be a whole number from 0 to %zu, got %s", BP_MAX_SIZE,
+                  lua_tostring(L, -1));
+    }
+    for (*tier = 0; *tier < tiers && sizes[*tier] < (size_t)size; ++*tier) {
+    }
+    if (*tier == tiers) {
+        bpl_raise(L, "prewarm: size %.0f is above the largest tier, %zu", size, sizes[tiers - 1]);
+    }
+    double count = lua_type(L, -1) == LUA_TNUMBER ? (double)lua_tonumber(L, -1) : -1;
+    if (!(count >= 0 && count <= (double)BP_MAX_SIZE) || count != (double)(size_t)count) {
+        bpl_push_shown(L, -1);
+        bpl_raise(L, "prewarm: count of size %.0f must be a whole number from 0 to %zu, got %s", size, BP_MAX_SIZE,
+                  lua_tostring(L, -1));
+    }
+    return (size_t)count;
+}
+
+/* All entries are checked before the first is done. When memory runs out on the
+ * way, what was made goes back by a trim. */
+static int l_pool_prewarm(lua_State *L) {
+    bp_pool *pool = bpl_check_pool(L, "prewarm");
+    size_t counts[BP_MAX_TIERS] = {0};
+    size_t tiers, tier;
+    const size_t *sizes = bp_pool_sizes(pool, &tiers);
+    if (lua_type(L, 2) != LUA_TTABLE) {
+        return bpl_raise(L, "prewarm: argument 'counts' must be a table {[size] = count}, got %s",
+                          luaL_typename(L, 2));
+    }
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+        size_t count = prewarm_entry(L, pool, &tier);
+        counts[tier] += count;
+    }
+    bp_stats before;
+    bp_pool_stats(pool, &before);
+    double bytes = 0;
+    for (tier = 0; tier < tiers; tier++) {
+        bytes += (double)counts[tier] * (double)sizes[tier];
+    }
+    int status = (double)before.idle_bytes + bytes > (double)before.max_idle ? BP_ERR_LIMIT : BP_OK;
+    for (tier = 0; tier < tiers && status == BP_OK; tier++) {
+        status = bp_pool_prewarm(pool, sizes[tier], counts[tier]);
+        if (status != BP_OK) {
+            (void)bp_pool_trim(pool);
+        }
+    }
+    if (status != BP_OK) {
+        lua_pushnil(L);
+        lua_pushstring(L, status == BP_ERR_LIMIT ? "prewarm: would exceed max_idle" : bp_strerror(status));
+        return 2;
+    }
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int l_pool_trim(lua_State *L) {
+    bpl_pushcount(L, bp_pool_trim(bpl_check_pool(L, "trim")));
+    return 1;
+}
+
+static void close_pool(bpl_pool *p) {
+    bp_pool *pool = p->pool;
+    p->pool = NULL;
+    bp_pool_destroy(pool);
+}
+
+static int l_pool_close(lua_State *L) {
+    bpl_pool *p = bpl_to_pool(L, 1);
+    if (p == NULL) {
+        return bpl_raise(L, "close: self must be a bytepool pool, got %s", luaL_typename(L, 1));
+    }
+    close_pool(p);
+    return 0;
+}
+
+static int l_pool_gc(lua_State *L) {
+    bpl_pool *p = bpl_to_pool(L, 1);
+    if (p == NULL) {
+        return bpl_raise(L, "__gc: self must be a bytepool pool, got %s", luaL_typename(L, 1));
+    }
+    close_pool(p);
+    return 0;
+}
+
+static int l_pool_get_discarded_count(lua_State *L) {
+    bp_stats s;
+    bp_pool_stats(bpl_check_pool(L, "get_discarded_count"), &s);
+    bpl_pushcount(L, s.discarded);
+    return 1;
+}
+
+static int l_pool_get_available_sizes(lua_State *L) {
+    size_t tiers;
+    const size_t *sizes = bp_pool_sizes(bpl_check_pool(L, "get_available_sizes"), &tiers);
+    lua_createtable(L, (int)tiers, 0);
+    for (size_t i = 0; i < tiers; i++) {
+        bpl_pushcount(L, sizes[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+static int l_pool_describe(lua_State *L) {
+    bpl_pool *p = bpl_to_pool(L, 1);
+    if (p == NULL) {
+        return bpl_raise(L, "__tostring: self must be a bytepool pool, got %s", luaL_typename(L, 1));
+    }
+    if (p->pool == NULL) {
+        lua_pushliteral(L, "bytepool.pool: closed");
+        return 1;
+    }
+    bp_stats s;
+    bp_pool_stats(p->pool, &s);
+    const char *name = bp_pool_name(p->pool);
+    const char *quote = name[0] != '\0' ? "'" : "";
+    char text[160];
+    (void)snprintf(text, sizeof text, "bytepool.pool%s%s%s%s: %zu tiers, in_use=%llu", name[0] != '\0' ? " " : "",
+                   quote, name, quote, s.tier_count, (unsigned long long)s.in_use);
+    lua_pushstring(L, text);
+    return 1;
+}
+
+const luaL_Reg bpl_pool_methods[] = {
+    {"get", l_pool_get},
+    {"put", l_pool_put},
+    {"get_buffer", l_pool_get_buffer},
+    {"release_buffer", l_pool_release_buffer},
+    {"from_string", l_pool_from_string},
+    {"prewarm", l_pool_prewarm},
+    {"trim", l_pool_trim},
+    {"close", l_pool_close},
+    {"get_pool_stats", bpl_pool_get_pool_stats},
+    {"get_discarded_count", l_pool_get_discarded_count},
+    {"get_available_sizes", l_pool_get_available_sizes},
+    {NULL, NULL},
+};
+
+const luaL_Reg bpl_pool_meta[] = {
+    {"__tostring", l_pool_describe},
+    {"__close", l_pool_gc},
+    {"__gc", l_pool_gc},
+    {NULL, NULL},
+};

@@ -1,0 +1,124 @@
+--- The command `bytepool`, as a function that a test can call.
+--
+--     bytepool --version
+--     bytepool info
+--     bytepool tiers [power_of_two|stream]
+--
+-- Since 0.1.0.
+-- @module bytepool.cli
+
+local cli = {}
+
+local OK, FAILED, USAGE = 0, 1, 2
+
+-- Lua 5.1 has no package.searchpath.
+local search = rawget(package, "searchpath") or function(name, path)
+    local file = name:gsub("%.", "/")
+    for template in path:gmatch("[^;]+") do
+        local candidate = template:gsub("%?", (file:gsub("%%", "%%%%")))
+        local handle = io.open(candidate, "rb")
+        if handle then
+            handle:close()
+            return candidate
+        end
+    end
+end
+
+local function lua_version()
+    local jit = rawget(_G, "jit")
+    if not jit then return _VERSION end
+    return ("%s (JIT %s)"):format(jit.version, jit.status() and "on" or "off")
+end
+
+local function size_list(sizes, separator)
+    local shown = {}
+    for i, size in ipairs(sizes) do shown[i] = ("%.0f"):format(size) end
+    return table.concat(shown, separator)
+end
+
+local commands = {}
+
+function commands.info(bytepool, _, out)
+    local function row(name, value) out(("%-14s %s\n"):format(name, value)) end
+    row("bytepool", bytepool._VERSION)
+    row("Lua", lua_version())
+    row("FFI bodies", bytepool.ffi_bodies and "in use" or "not in use")
+    row("C module", search("bytepool.core", package.cpath) or "not in a file (preloaded)")
+    row("default tiers", size_list(bytepool.size_power_of_two(), " "))
+end
+
+function commands.tiers(bytepool, arguments, out)
+    out(size_list(bytepool["size_" .. arguments.kind](), "\n") .. "\n")
+end
+
+-- argparse's own --help calls os.exit; with a plain flag main can return.
+local function make_parser(argparse)
+    local function with_help(command)
+        command:flag("-h --help", "Show this help and exit."):target("help")
+        return command
+    end
+    local parser = with_help(argparse("bytepool", "Reference-counted byte buffers from size tiers.")
+        :add_help(false):require_command(false):command_target("command"))
+    parser:flag("--version", "Show the version and exit."):target("version")
+    local parsers = {}
+    local function command(name, summary)
+        parsers[name] = with_help(parser:command(name, summary):add_help(false))
+        return parsers[name]
+    end
+    command("info", "Show versions, how the methods run, where the C module is, the default tiers.")
+    command("tiers", "Print the sizes of a ready-made tier table, in bytes, one a line.")
+        :argument("kind", "Which table."):choices({"power_of_two", "stream"})
+        :default("power_of_two")
+    return parser, parsers
+end
+
+local function write_to(file)
+    return function(text) file:write(text) end
+end
+
+--- Runs the command.
+---@param arguments string[] the words after the command's name
+---@param out? fun(text: string) takes what it prints (default: standard output)
+---@param err? fun(text: string) takes its complaints (default: standard error)
+---@return integer status 0; 1 when a Lua module is missing or broken; 2 for wrong arguments
+function cli.main(arguments, out, err)
+    out, err = out or write_to(io.stdout), err or write_to(io.stderr)
+    local found, argparse = pcall(require, "argparse")
+    if not found then
+        err("bytepool: the Lua module argparse is missing or broken for " .. lua_version()
+            .. ".\nInstall it (LuaRocks: argparse, Debian: lua-argparse). Lua said:\n"
+            .. tostring(argparse) .. "\n")
+        return FAILED
+    end
+    local parser, parsers = make_parser(argparse)
+    -- A copy: argparse also looks at arguments[0].
+    local words = {}
+    for i, word in ipairs(arguments) do words[i] = word end
+    local parsed, result = parser:pparse(words)
+    if not parsed then
+        err(parser:get_usage() .. "\n\nError: " .. result .. "\n")
+        return USAGE
+    end
+    if result.help then
+        out((parsers[result.command] or parser):get_help() .. "\n")
+        return OK
+    end
+    if not result.version and not result.command then
+        err(parser:get_help() .. "\n")
+        return USAGE
+    end
+
+    local loaded, bytepool = pcall(require, "bytepool")
+    if not loaded then
+        err("bytepool: the module does not load:\n" .. tostring(bytepool) .. "\n")
+        return FAILED
+    end
+    if result.version then
+        out("bytepool " .. bytepool._VERSION .. "\n")
+    else
+        commands[result.command](bytepool, result, out)
+    end
+    return OK
+end
+
+return cli

@@ -1,0 +1,134 @@
+--- Reference-counted byte buffers from size tiers.
+--
+--     local bytepool = require "bytepool"
+--     local pool = bytepool.new_pools(bytepool.size_power_of_two())
+--     local buf = pool:get_buffer(4096)
+--     buf:set_string(1, "hello")
+--     buf:release()
+--
+-- A mistake in an argument raises an error with the line that made it; running out
+-- of memory returns `nil, message`. The pool's and buffers' methods are described
+-- in bytepool/meta.lua.
+--
+-- Since 0.1.0.
+-- @module bytepool
+
+local core = require "bytepool.core"
+local options = require "bytepool.options"
+local report = require "bytepool.report"
+
+local bytepool = {}
+
+local MAX_SIZE = 2 ^ 40
+local MAX_TIERS = 64
+
+--- Version of the module, such as "0.1.0".
+bytepool._VERSION = core._VERSION
+
+--- Whether the hot methods run as FFI bodies (LuaJIT with its compiler on) rather
+-- than as C methods. They do the same.
+---@type boolean
+bytepool.ffi_bodies = require "bytepool.methods"
+
+--- Reports on pools, see bytepool.report.
+bytepool.report = report
+
+--- A pool of any Lua values, see bytepool.object_pool.
+bytepool.new_pool = require "bytepool.object_pool"
+
+--- The tiers 128, 256, ... 2097152 bytes.
+---@return integer[] sizes a new table
+bytepool.size_power_of_two = core.size_power_of_two
+
+--- The tiers of a media stream: 1024, 4096, 16384, 32768, 65536, 131072 bytes.
+---@return integer[] sizes a new table
+bytepool.size_stream = core.size_stream
+
+--- What bytepool makes of a value. Needs no live pool and raises nothing.
+---@param x any
+---@return "buffer"|"released buffer"|"pool"|"closed pool"|nil
+bytepool.type = core.type
+
+local schema = {
+    name = {type = "string", maxlen = 63},
+    max_idle = {type = "integer", min = 0, max = MAX_SIZE},
+    recent = {type = "table", schema = {
+        size = {type = "integer", min = 0, max = 65536, default = 256},
+        mode = {type = "enum", values = {"relaxed", "exact"}, default = "relaxed"},
+    }},
+    region_size = {type = "integer", min = 0, max = MAX_SIZE},
+}
+
+-- nil, or what is wrong with a tier table.
+local function fault_of_sizes(sizes)
+    local count = type(sizes) == "table" and #sizes
+    if not count or count < 1 or count > MAX_TIERS then
+        return ("argument 'sizes' must be an array of 1 to %d sizes, got %s"):format(MAX_TIERS,
+            options.show(count or sizes))
+    end
+    for i = 1, count do
+        local size = sizes[i]
+        if not options.is_whole(size, 1, MAX_SIZE) then
+            return ("sizes[%d] must be a whole number from 1 to %s, got %s"):format(i,
+                options.show(MAX_SIZE), options.show(size))
+        end
+        if i > 1 and size <= sizes[i - 1] then
+            return ("sizes[%d] is %s, not above sizes[%d], %s"):format(i, options.show(size), i - 1,
+                options.show(sizes[i - 1]))
+        end
+    end
+    for key in pairs(sizes) do
+        if not options.is_whole(key, 1, count) then
+            return ("argument 'sizes' must be an array, got the key %s"):format(tostring(key))
+        end
+    end
+    return nil
+end
+
+--- A new pool of byte buffers.
+--
+-- Options: `name` (for reports), `max_idle` (bytes kept for reuse, default the
+-- lesser of 256 MiB and an eighth of the machine's memory), `recent = {size =
+-- 0..65536 (256), mode = "relaxed" ("exact" keeps one order for all threads)}`,
+-- `region_size` (bytes of address space reserved at once; 0 chooses).
+---@param sizes integer[] 1 to 64 tier sizes in bytes, strictly rising
+---@param given? {name?: string, max_idle?: integer, recent?: {size?: integer, mode?: "relaxed"|"exact"}, region_size?: integer}
+---@return bytepool.Pool|nil pool nil where memory or address space ran out
+---@return string? message
+function bytepool.new_pools(sizes, given)
+    local fault = fault_of_sizes(sizes)
+    if fault then error("new_pools: " .. fault, 2) end
+    local values, message = options.check("new_pools", given, schema)
+    if not values then error(message, 2) end
+    local recent = values.recent
+    return core.new_pools(sizes, values.name, values.max_idle, recent.size, recent.mode == "exact",
+        values.region_size)
+end
+
+local default
+
+--- One ready pool with power-of-two tiers, the same at each call, for programs that
+-- want no choice. When it was closed, a new one.
+---@return bytepool.Pool|nil pool
+---@return string? message
+function bytepool.default()
+    if core.type(default) ~= "pool" then
+        local message
+        default, message = bytepool.new_pools(core.size_power_of_two(), {name = "default"})
+        return default, message
+    end
+    return default
+end
+
+-- The one pool method that needs no C: publishing is the report's business.
+function core.pool_methods.expvar(pool, prefix)
+    local kind = core.type(pool)
+    if kind == "closed pool" then error("expvar: the pool is closed", 2) end
+    if kind ~= "pool" then
+        error("expvar: self must be a bytepool pool, got " .. type(pool), 2)
+    end
+    report.publish(prefix, pool)
+    return pool
+end
+
+return bytepool

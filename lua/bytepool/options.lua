@@ -1,0 +1,181 @@
+--- Checks of option tables, shared by everything in bytepool that takes one.
+--
+-- A schema says what each key may hold; one walk over it finds mistakes,
+-- fills in defaults and words the messages, so that all of them read alike.
+--
+--     local schema = {
+--         max_idle = {type = "integer", min = 0, max = 4096, default = 256},
+--         mode = {type = "enum", values = {"relaxed", "exact"}, default = "relaxed"},
+--     }
+--     local values, message = options.check("new_pool", given, schema)
+--     if not values then error(message, 2) end
+--
+-- Since 0.1.0.
+-- @module bytepool.options
+
+local options = {}
+
+local LONGEST_SHOWN = 40 -- bytes of a string that a message repeats
+local EXACT = 2 ^ 53     -- whole numbers up to here print without an exponent
+
+-- Lua 5.1 and 5.2 have one kind of number; later ones tell 3 from 3.0, and
+-- what comes out of a check is an integer there.
+local to_integer = rawget(math, "tointeger") or function(v) return v end
+
+--- A string in quotes, cut when long, control characters made visible.
+---@param s string
+---@return string
+function options.quote(s)
+    local cut = ""
+    if #s > LONGEST_SHOWN then
+        s, cut = s:sub(1, LONGEST_SHOWN), "..."
+    end
+    s = s:gsub('[%c"\\]', function(c) return ("\\%03d"):format(c:byte()) end)
+    return '"' .. s .. cut .. '"'
+end
+
+local function show_number(v)
+    if v ~= v then return "nan" end
+    if v == math.huge then return "inf" end
+    if v == -math.huge then return "-inf" end
+    if v % 1 == 0 then
+        if v >= -EXACT and v <= EXACT then return ("%.0f"):format(v) end
+        if rawget(math, "type") and math.type(v) == "integer" then return ("%d"):format(v) end
+    end
+    -- 14 digits read better, but 1.0000000000000002 must not be shown as 1.
+    local short = ("%.14g"):format(v)
+    return tonumber(short) == v and short or ("%.17g"):format(v)
+end
+
+--- How a message shows a bad value: numbers by value, strings in quotes where
+--- `quoted` is true, everything else by the name of its type.
+---@param v any
+---@param quoted? boolean
+---@return string
+function options.show(v, quoted)
+    local kind = type(v)
+    if kind == "number" then return show_number(v) end
+    if kind == "string" and quoted then return options.quote(v) end
+    return kind
+end
+
+--- Whether v is a number without a fraction from min to max. Strings that
+--- look like numbers, nan and the infinities are not.
+---@param v any
+---@param min? number
+---@param max? number
+---@return boolean
+function options.is_whole(v, min, max)
+    return type(v) == "number" and v % 1 == 0
+        and (not min or v >= min) and (not max or v <= max)
+end
+
+local function range_text(min, max)
+    if min and max then return (" from %s to %s"):format(show_number(min), show_number(max)) end
+    if min then return " of at least " .. show_number(min) end
+    if max then return " of at most " .. show_number(max) end
+    return ""
+end
+
+-- Each checker returns the value to keep, or nil and what was expected.
+-- A third result replaces the usual way to show the value.
+local checkers = {}
+
+function checkers.integer(v, rule)
+    if options.is_whole(v, rule.min, rule.max) then return to_integer(v) or v end
+    return nil, "a whole number" .. range_text(rule.min, rule.max)
+end
+
+function checkers.string(v, rule)
+    local expected = "a string"
+    if rule.maxlen then expected = ("a string of at most %d bytes"):format(rule.maxlen) end
+    if type(v) ~= "string" then return nil, expected end
+    if rule.maxlen and #v > rule.maxlen then return nil, expected, ("%d bytes"):format(#v) end
+    -- Strings end up in C, which would cut them short at a zero byte.
+    if v:find("\0", 1, true) then return nil, "a string without zero bytes", "one" end
+    return v
+end
+
+checkers["function"] = function(v)
+    if type(v) == "function" then return v end
+    return nil, "a function"
+end
+
+function checkers.enum(v, rule)
+    local quoted = {}
+    for i, allowed in ipairs(rule.values) do
+        if v == allowed then return v end
+        quoted[i] = options.quote(allowed)
+    end
+    return nil, table.concat(quoted, " or "), options.show(v, true)
+end
+
+local function sorted_keys(t)
+    local keys = {}
+    for key in pairs(t) do keys[#keys + 1] = key end
+    table.sort(keys)
+    return keys
+end
+
+-- The first unknown key in the order of the words shown, so that the message
+-- does not depend on the order of a hash table.
+local function unknown_key(given, schema)
+    local found
+    for key in pairs(given) do
+        if type(key) ~= "string" or not schema[key] then
+            local shown = type(key) == "number" and show_number(key) or tostring(key)
+            if not found or shown < found then found = shown end
+        end
+    end
+    return found
+end
+
+--- Checks an option table against a schema. Does not raise: the caller knows
+--- the level at which the user's line is.
+--
+-- A rule is a table: `type` ("string", "function", "integer", "enum" or
+-- "table"), `default`, and for integers `min` and `max` (inclusive), for
+-- strings `maxlen` (bytes), for enums `values` (strings), for tables `schema`.
+--
+---@param where string name of the function whose options these are
+---@param given table|nil the option table; nil means all defaults
+---@param schema table<string, table> rules by key
+---@param path? string key of a nested table, such as "recent"
+---@return table|nil values a new table, defaults filled in; nil on a mistake
+---@return string? message what was wrong, with the key's full path
+function options.check(where, given, schema, path)
+    if given == nil then given = {} end
+    if type(given) ~= "table" then
+        local what = path and ("option '%s'"):format(path) or "argument 'options'"
+        return nil, ("%s: %s must be a table, got %s"):format(where, what, options.show(given))
+    end
+    local prefix = path and path .. "." or ""
+    local unknown = unknown_key(given, schema)
+    if unknown then
+        return nil, ("%s: unknown option '%s%s' (known: %s)"):format(where, prefix, unknown,
+            table.concat(sorted_keys(schema), ", "))
+    end
+
+    local values = {}
+    for _, key in ipairs(sorted_keys(schema)) do
+        local rule, value = schema[key], given[key]
+        local full = prefix .. key
+        if rule.type == "table" then
+            local nested, message = options.check(where, value, rule.schema, full)
+            if not nested then return nil, message end
+            values[key] = nested
+        elseif value == nil then
+            values[key] = rule.default
+        else
+            local kept, expected, shown = checkers[rule.type](value, rule)
+            if kept == nil then
+                return nil, ("%s: option '%s' must be %s, got %s"):format(where, full, expected,
+                    shown or options.show(value))
+            end
+            values[key] = kept
+        end
+    end
+    return values
+end
+
+return options
