@@ -64,6 +64,7 @@ static void release_uncached(bp_pool *pool, bp_buffer *b) {
     } else {
         bp_depot *d = &pool->depots[b->bin];
         bp__depot_give(pool, d, &b, 1);
+        bp__idle_shrink(pool);
         bp_count_publish(&d->gone.put, 1);
     }
     if (pool->closed) {
@@ -101,6 +102,9 @@ int bp_buffer_put(bp_pool *pool, bp_buffer *b) {
     uint32_t refs = bp_acquire(&b->refs);
     if (refs != 1) {
         return refs == 0 ? BP_ERR_DEAD : BP_ERR_SHARED;
+    }
+    if (bp_peek(&b->kind) != BP_KIND_HANDLE) {
+        return BP_ERR_KIND;
     }
     return bp_buffer_release(pool, b);
 }

@@ -139,7 +139,7 @@ BP_API int bp_buffer_retain(bp_buffer *b);
 BP_API int bp_buffer_release(bp_pool *pool, bp_buffer *b);
 
 /* release for a sole owner. BP_ERR_SHARED: others hold references, nothing
- * changed. BP_ERR_FOREIGN: b is no buffer of this pool. */
+ * changed. BP_ERR_FOREIGN: b is no buffer of this pool. BP_ERR_KIND: it is raw. */
 BP_API int bp_buffer_put(bp_pool *pool, bp_buffer *b);
 
 /* Accessors. The caller must own a reference. Capacity is the tier's size, or the
@@ -201,7 +201,7 @@ typedef struct bp_stats {
 BP_API void bp_pool_stats(bp_pool *pool, bp_stats *out);
 
 /* The lengths of the last requests, oldest first, at most max of them into out.
- * Returns how many were stored. */
+ * Returns how many were stored; with out NULL, how many are kept at most. */
 BP_API size_t bp_pool_recent(bp_pool *pool, uint64_t *out, size_t max);
 
 /* The tier sizes, rising, tier_count of them. Valid as long as the pool. */

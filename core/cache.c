@@ -56,7 +56,7 @@ bp_cache *bp__cache_new(bp_pool *pool) {
             bin->hot = BP_HOT_SHUT;
         } else {
             bin->slots = next;
-            bin->cap = counts[t] - 1; /* the hot one is the other */
+            bin->cap = bin->planned = counts[t] - 1; /* the hot one is the other */
             next += counts[t];
         }
         if (t < pool->tier_count) {
@@ -65,6 +65,79 @@ bp_cache *bp__cache_new(bp_pool *pool) {
     }
     return c;
 }
+
+/* ---- giving up ----------------------------------------------------------- */
+
+static void drop_fresh(bp_cache *c, uint32_t tier) {
+    bp_bin *bin = &c->bins[tier];
+    if (bin->fresh_left > 0) {
+        bp__depot_unfresh(c->pool, &c->pool->depots[tier], bin->fresh, bin->fresh_left);
+        bin->fresh_left = 0;
+    }
+}
+
+static void flush_bin(bp_cache *c, uint32_t tier) {
+    bp_bin *bin = &c->bins[tier];
+    bp_depot *d = &c->pool->depots[tier];
+    uint32_t flushed = bin->n;
+    if (bin->n > 0) {
+        bp__depot_give(c->pool, d, bin->slots, bin->n);
+        bin->n = 0;
+    }
+    if ((uintptr_t)bin->hot > (uintptr_t)BP_HOT_SHUT) {
+        bp__depot_give(c->pool, d, &bin->hot, 1);
+        bin->hot = NULL;
+        flushed++;
+    }
+    bp_count(&c->slow[tier].flushed, flushed);
+    drop_fresh(c, tier);
+}
+
+void bp__cache_flush_all(bp_cache *c) {
+    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
+        flush_bin(c, t);
+    }
+    bp__idle_shrink(c->pool);
+}
+
+/* One cached block, or one reserved, keeps its slab from being empty, and so up to
+ * 4 MiB from going back. Where the pool is over its idle bound although nothing is
+ * empty, this cache holds nothing until that is over: each release then goes home. */
+static void shut(bp_cache *c) {
+    bp__cache_flush_all(c);
+    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
+        c->bins[t].hot = BP_HOT_SHUT;
+        c->bins[t].cap = 0;
+    }
+    c->shut = true;
+}
+
+static void reopen(bp_cache *c) {
+    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
+        bp_bin *bin = &c->bins[t];
+        if (bin->slots != NULL) {
+            bin->hot = NULL;
+            bin->cap = bin->planned;
+        }
+    }
+    c->shut = false;
+}
+
+/* After each slow half of a release. */
+static void keep_bound(bp_cache *c) {
+    if (BP_LIKELY(!bp__idle_over(c->pool))) {
+        return;
+    }
+    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
+        drop_fresh(c, t);
+    }
+    bp__idle_shrink(c->pool);
+    if (!c->shut && bp__idle_over(c->pool)) {
+        shut(c);
+    }
+}
+
+/* ---- trading with the depot ----------------------------------------------- */
 
 static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     bp_buffer *one[1];
@@ -82,6 +155,9 @@ static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
 bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
+    if (BP_UNLIKELY(c->shut && !bp__idle_over(c->pool))) {
+        reopen(c);
+    }
     bp_buffer *b = refill_from_depot(c, bin, tier);
     if (b != NULL) {
         return b;
@@ -116,27 +192,6 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
         memmove(bin->slots, bin->slots + half, bin->n * sizeof *bin->slots);
         bin->slots[bin->n++] = b;
     }
+    keep_bound(c);
     bp_count_publish(&bin->put, 1);
-}
-
-void bp__cache_flush_all(bp_cache *c) {
-    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
-        bp_bin *bin = &c->bins[t];
-        bp_depot *d = &c->pool->depots[t];
-        uint32_t flushed = bin->n;
-        if (bin->n > 0) {
-            bp__depot_give(c->pool, d, bin->slots, bin->n);
-            bin->n = 0;
-        }
-        if ((uintptr_t)bin->hot > (uintptr_t)BP_HOT_SHUT) {
-            bp__depot_give(c->pool, d, &bin->hot, 1);
-            bin->hot = NULL;
-            flushed++;
-        }
-        bp_count(&c->slow[t].flushed, flushed);
-        if (bin->fresh_left > 0) {
-            bp__depot_unfresh(c->pool, d, bin->fresh, bin->fresh_left);
-            bin->fresh_left = 0;
-        }
-    }
 }

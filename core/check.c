@@ -32,7 +32,7 @@ static uint64_t popcount(uint64_t word) {
 }
 
 typedef struct tally {
-    uint64_t free, carved, live;
+    uint64_t free, carved, live, empty;
 } tally;
 
 /* Walks one slab: the bitmap agrees with slab.free, and no free block has a
@@ -46,7 +46,9 @@ static void count_slab(bp_pool *pool, bp_depot *d, uint32_t slab, tally *t, repo
         equal(r, "no bit below slab.hint", d->number, i < s->hint ? bits[i] : 0, 0);
     }
     equal(r, "slab.free = bits set", d->number, s->free, set);
-    equal(r, "a slab with free blocks is listed", d->number, s->listed, s->free > 0);
+    uint8_t place = s->free == 0 ? BP_UNLISTED : s->free < s->carved ? BP_PARTIAL : BP_EMPTY;
+    equal(r, "a slab with free blocks is listed, empty ones last", d->number, s->place, place);
+    t->empty += place == BP_EMPTY && d->bin != BP_BIN_NONE ? 1 : 0;
     for (uint32_t i = 0; i < s->carved; i++) {
         const bp_buffer *b = bp__slab_header(pool, d, slab, i);
         bool is_free = (bits[i / 64] >> (i % 64) & 1) != 0;
@@ -92,8 +94,8 @@ static void count_bins(bp_pool *pool, uint32_t tier, uint64_t *cached, uint64_t 
 }
 
 static void check_locked(bp_pool *pool, const bp_stats *s, report *r) {
-    tally tallies[BP_DEPOTS] = {{0, 0, 0}};
-    uint64_t alone = 0, leased = 0, owned_bytes = bp_peek(&pool->alone_bytes);
+    tally tallies[BP_DEPOTS] = {{0, 0, 0, 0}};
+    uint64_t alone = 0, leased = 0, empty = 0, owned_bytes = bp_peek(&pool->alone_bytes);
     count_slabs(pool, tallies, r);
     for (uint32_t t = 0; t < pool->tier_count; t++) {
         const bp_tier_stats *ts = &s->tiers[t];
@@ -105,6 +107,7 @@ static void check_locked(bp_pool *pool, const bp_stats *s, report *r) {
         equal(r, "depot = bits set", t, ts->depot, tallies[t].free);
         equal(r, "carved = owned + fresh", t, tallies[t].carved, ts->owned + fresh);
         owned_bytes += ts->owned * ts->size;
+        empty += tallies[t].empty;
     }
     for (uint32_t i = BP_MAX_TIERS; i < BP_DEPOTS; i++) {
         alone += tallies[i].live;
@@ -117,6 +120,7 @@ static void check_locked(bp_pool *pool, const bp_stats *s, report *r) {
     equal(r, "requests = total_get + discarded", BP_DEPOTS, s->requests, s->total_get + s->discarded);
     equal(r, "owned_bytes = sum of owned * size + alone", BP_DEPOTS, bp_peek(&pool->owned_bytes), owned_bytes);
     equal(r, "peak_owned_bytes >= owned_bytes", BP_DEPOTS, bp_peek(&pool->peak_owned_bytes) >= owned_bytes, 1);
+    equal(r, "empty_slabs = slabs with free = carved", BP_DEPOTS, bp_peek(&pool->empty_slabs), empty);
     equal(r, "leased = sum of leases", BP_DEPOTS, bp_peek(&pool->leased), leased);
     equal(r, "leased <= max_idle / 2", BP_DEPOTS, leased <= pool->max_idle / 2, 1);
 }

@@ -7,25 +7,43 @@
  */
 #include "internal.h"
 
-static void link_slab(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
-    s->listed = true;
-    s->prev = BP_NO_SLAB;
-    s->next = d->partial;
-    if (d->partial != BP_NO_SLAB) {
-        bp__slab_at(pool, d->partial)->prev = slab;
-    }
-    d->partial = slab;
+/* Alone blocks that are idle have no memory behind them: they count nothing. */
+static bool counts(const bp_depot *d) {
+    return d->bin != BP_BIN_NONE;
 }
 
 static void unlink_slab(bp_pool *pool, bp_depot *d, bp_slab *s) {
-    s->listed = false;
-    if (s->prev != BP_NO_SLAB) {
-        bp__slab_at(pool, s->prev)->next = s->next;
-    } else {
-        d->partial = s->next;
+    *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = s->next;
+    *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = s->prev;
+    if (s->place == BP_EMPTY && counts(d)) {
+        bp_sub(&pool->empty_slabs, 1u);
     }
-    if (s->next != BP_NO_SLAB) {
-        bp__slab_at(pool, s->next)->prev = s->prev;
+}
+
+/* Partial slabs go to the front, where take finds them; empty ones to the back. */
+static void link_slab(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
+    bool front = s->place == BP_PARTIAL;
+    s->prev = front ? BP_NO_SLAB : d->tail;
+    s->next = front ? d->head : BP_NO_SLAB;
+    *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = slab;
+    *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = slab;
+    if (s->place == BP_EMPTY && counts(d)) {
+        bp_add(&pool->empty_slabs, 1u);
+    }
+}
+
+/* Puts a slab where its counts say; called after each change of them. */
+static void settle_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
+    uint8_t place = s->free == 0 ? BP_UNLISTED : s->free < s->carved ? BP_PARTIAL : BP_EMPTY;
+    if (place == s->place) {
+        return;
+    }
+    if (s->place != BP_UNLISTED) {
+        unlink_slab(pool, d, s);
+    }
+    s->place = place;
+    if (place != BP_UNLISTED) {
+        link_slab(pool, d, slab, s);
     }
 }
 
@@ -37,11 +55,6 @@ void bp__owned_add(bp_pool *pool, size_t bytes) {
     }
 }
 
-/* Alone blocks that are idle have no memory behind them: they count nothing. */
-static bool counts(const bp_depot *d) {
-    return d->bin != BP_BIN_NONE;
-}
-
 static void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint64_t given) {
     bp_poke(&d->free, bp_peek(&d->free) - taken + given);
     if (counts(d)) {
@@ -49,13 +62,19 @@ static void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint
     }
 }
 
-/* Whether idle memory is at its bound, what caches may hold counted as held. */
-static bool over_max_idle(const bp_pool *pool) {
+/* Whether idle memory is over its bound, what caches may hold counted as held. */
+bool bp__idle_over(const bp_pool *pool) {
     return bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) > pool->max_idle;
 }
 
-/* Takes an emptied slab out of its depot, onto a chain that bp__slab_give ends. */
-static void retire_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, uint32_t *chain) {
+/* Takes the empty slab at the list's end out of its depot, onto a chain for
+ * give_chain. False where the last slab is not empty. */
+static bool retire_last_locked(bp_pool *pool, bp_depot *d, uint32_t *chain) {
+    uint32_t slab = d->tail;
+    if (slab == BP_NO_SLAB || bp__slab_at(pool, slab)->place != BP_EMPTY) {
+        return false;
+    }
+    bp_slab *s = bp__slab_at(pool, slab);
     unlink_slab(pool, d, s);
     if (d->carving == slab) {
         d->carving = BP_NO_SLAB;
@@ -67,6 +86,7 @@ static void retire_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s,
     }
     s->next = *chain;
     *chain = slab;
+    return true;
 }
 
 static void give_chain(bp_pool *pool, uint32_t chain) {
@@ -93,9 +113,7 @@ static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s,
     }
     s->hint = word;
     s->free -= got;
-    if (s->free == 0) {
-        unlink_slab(pool, d, s);
-    }
+    settle_locked(pool, d, slab, s);
     return got;
 }
 
@@ -105,8 +123,8 @@ uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n)
         return 0; /* stale at worst: then a fresh block is made */
     }
     pthread_mutex_lock(&d->lock);
-    while (got < n && d->partial != BP_NO_SLAB) {
-        uint32_t slab = d->partial;
+    while (got < n && d->head != BP_NO_SLAB) {
+        uint32_t slab = d->head;
         got += take_from(pool, d, slab, bp__slab_at(pool, slab), out + got, n - got);
     }
     idle_changed_locked(pool, d, got, 0);
@@ -114,32 +132,38 @@ uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n)
     return got;
 }
 
-static void set_free_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, uint32_t index) {
+static void set_free_locked(bp_pool *pool, uint32_t slab, bp_slab *s, uint32_t index) {
     uint32_t word = index / 64;
     bp__slab_bitmap(pool, slab)[word] |= (uint64_t)1 << (index % 64);
     if (word < s->hint) {
         s->hint = word;
     }
     s->free++;
-    if (!s->listed) {
-        link_slab(pool, d, slab, s);
-    }
 }
 
 void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n) {
-    uint32_t chain = BP_NO_SLAB;
     pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t slab = in[i]->slab;
         bp_slab *s = bp__slab_at(pool, slab);
-        set_free_locked(pool, d, slab, s, in[i]->index);
-        idle_changed_locked(pool, d, 0, 1);
-        if (s->free == s->carved && counts(d) && over_max_idle(pool)) {
-            retire_locked(pool, d, slab, s, &chain);
-        }
+        set_free_locked(pool, slab, s, in[i]->index);
+        settle_locked(pool, d, slab, s);
     }
+    idle_changed_locked(pool, d, 0, n);
     pthread_mutex_unlock(&d->lock);
-    give_chain(pool, chain);
+}
+
+/* Any tier's empty slabs will do, not only those of the tier that went over. */
+void bp__idle_shrink(bp_pool *pool) {
+    for (uint32_t t = 0; t < pool->tier_count && bp__idle_over(pool) && bp_peek(&pool->empty_slabs) > 0; t++) {
+        bp_depot *d = &pool->depots[t];
+        uint32_t chain = BP_NO_SLAB;
+        pthread_mutex_lock(&d->lock);
+        while (bp__idle_over(pool) && retire_last_locked(pool, d, &chain)) {
+        }
+        pthread_mutex_unlock(&d->lock);
+        give_chain(pool, chain);
+    }
 }
 
 uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first) {
@@ -157,6 +181,7 @@ uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **fir
         }
         *first = bp__slab_header(pool, d, slab, s->carved);
         s->carved += got;
+        settle_locked(pool, d, slab, s);
         if (s->carved == s->blocks) {
             d->carving = BP_NO_SLAB;
         }
@@ -185,30 +210,25 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
         }
     } else {
         for (uint32_t i = 0; i < n; i++) {
-            set_free_locked(pool, d, slab, s, first->index + i);
+            set_free_locked(pool, slab, s, first->index + i);
         }
         idle_changed_locked(pool, d, 0, n);
         bp__owned_add(pool, n * d->size);
+    }
+    if (chain == BP_NO_SLAB) {
+        settle_locked(pool, d, slab, s);
     }
     pthread_mutex_unlock(&d->lock);
     give_chain(pool, chain);
 }
 
-size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
+void bp__depot_trim(bp_pool *pool, bp_depot *d) {
     uint32_t chain = BP_NO_SLAB;
-    size_t bytes = 0;
     pthread_mutex_lock(&d->lock);
-    for (uint32_t slab = d->partial, next; slab != BP_NO_SLAB; slab = next) {
-        bp_slab *s = bp__slab_at(pool, slab);
-        next = s->next;
-        if (s->free == s->carved) {
-            bytes += counts(d) ? s->free * d->size : 0;
-            retire_locked(pool, d, slab, s, &chain);
-        }
+    while (retire_last_locked(pool, d, &chain)) {
     }
     pthread_mutex_unlock(&d->lock);
     give_chain(pool, chain);
-    return bytes;
 }
 
 /* Carves up to n blocks of a slab as idle ones and touches their pages. */
@@ -223,8 +243,9 @@ static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, s
             data[at] = 0;
         }
         data[d->size - 1] = 0;
-        set_free_locked(pool, d, slab, s, s->carved);
+        set_free_locked(pool, slab, s, s->carved);
     }
+    settle_locked(pool, d, slab, s);
     if (s->carved < s->blocks) {
         d->carving = slab;
     }

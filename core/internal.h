@@ -58,7 +58,9 @@ uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n)
 void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n);
 uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first);
 void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n);
-size_t bp__depot_trim(bp_pool *pool, bp_depot *d); /* bytes of idle blocks given back */
+void bp__depot_trim(bp_pool *pool, bp_depot *d); /* all its empty slabs */
+bool bp__idle_over(const bp_pool *pool);         /* max_idle is exceeded */
+void bp__idle_shrink(bp_pool *pool);             /* retires empty slabs until it is not */
 int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count);
 void bp__owned_add(bp_pool *pool, size_t bytes); /* keeps the exact peak */
 

@@ -161,7 +161,7 @@ size_t bp_pool_trim(bp_pool *pool) {
     }
     for (unsigned i = 0; i < BP_RUNS; i++) {
         if (pool->depots[i].blocks > 0) {
-            (void)bp__depot_trim(pool, &pool->depots[i]);
+            bp__depot_trim(pool, &pool->depots[i]);
         }
     }
     return (size_t)(bp_peek(&pool->trimmed_bytes) - before);

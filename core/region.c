@@ -157,7 +157,7 @@ static void slab_open(bp_region *r, uint32_t at, const bp_depot *d, uint32_t run
     s->blocks = d->blocks;
     s->carved = s->free = s->hint = 0;
     s->next = s->prev = BP_NO_SLAB;
-    s->listed = false;
+    s->place = BP_UNLISTED;
     for (uint32_t i = 1; i < run; i++) {
         bp_poke(&r->slabs[at + i].use, (uint8_t)BP_USE_TAIL);
     }

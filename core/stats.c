@@ -169,6 +169,9 @@ static size_t merge_locked(bp_pool *pool, uint64_t *out, size_t max) {
 
 size_t bp_pool_recent(bp_pool *pool, uint64_t *out, size_t max) {
     size_t got = 0;
+    if (out == NULL) {
+        return pool->recent_size;
+    }
     max = max < pool->recent_size ? max : pool->recent_size;
     pthread_mutex_lock(&bp__registry);
     if (pool->recent_exact) {

@@ -94,7 +94,7 @@ void bp__depot_geometry(bp_depot *d, unsigned number, size_t size) {
     d->header_shift = d->stride < 4096 ? 5 : 6;
     size_t take = ((size_t)64 << 10) / d->stride;
     d->bins_take = take < 1 ? 1 : take > 16 ? 16 : (uint32_t)take;
-    d->partial = BP_NO_SLAB;
+    d->head = d->tail = BP_NO_SLAB;
     d->carving = BP_NO_SLAB;
 }
 

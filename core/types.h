@@ -9,6 +9,8 @@
  *   region     reserved address space: slab table | headers | slabs
  *   cache      the idle blocks one thread keeps of one pool; a bin for each tier
  *   depot      the idle blocks of a tier behind the caches; a bitmap in each slab
+ *   empty      a slab whose carved blocks are all idle in the depot
+ *   retire     take an empty slab from its depot and give its memory back
  *   fresh      a block that was never handed out; a bin reserves a few at a time
  *   carve      make the next fresh block of a slab known: its header is filled
  *   refill     depot -> cache;  flush: cache -> depot
@@ -35,6 +37,7 @@
  *   owned(tier)     = in_use + idle                idle = cached + depot
  *   cached(cache)   = refilled + put - hit - flushed   = blocks found in its bins
  *   depot(tier)     = blocks found free in the slabs' bitmaps = sum of slab.free
+ *   empty_slabs     = slabs of tiers with free = carved > 0
  *   carved(tier)    = owned + fresh reserved by bins
  *   ref_count       > 0 exactly in the headers of live blocks
  *   owned_bytes     = sum over tiers of owned * size + bytes of live alone blocks
@@ -88,9 +91,10 @@ _Static_assert(sizeof(struct bp_buffer) == 32, "headers are two to a cache line"
  * 0 for a free slab, BP_USE_TAIL inside a run; it may be read without a lock by a
  * look-up of a pointer. The rest belongs to the depot's lock. */
 enum { BP_USE_FREE = 0, BP_USE_TAIL = 255 };
+enum { BP_UNLISTED = 0, BP_PARTIAL = 1, BP_EMPTY = 2 };
 typedef struct bp_slab {
     _Atomic uint8_t use;
-    bool listed;          /* in its depot's list of slabs with free blocks */
+    uint8_t place;        /* in its depot's list: BP_UNLISTED, BP_PARTIAL, BP_EMPTY */
     uint32_t run;         /* slabs in the run, 1 for a slab cut into blocks */
     uint32_t blocks;      /* that fit */
     uint32_t carved;      /* of those, made known; the rest was never touched */
@@ -130,7 +134,7 @@ typedef struct bp_depot {
     uint32_t bins_take;    /* fresh blocks a bin reserves at once */
     uint8_t number;        /* index in pool->depots */
     uint8_t bin;           /* written into the headers */
-    uint32_t partial;      /* list of slabs with free blocks */
+    uint32_t head, tail;   /* slabs with free blocks: the partial ones, then the empty */
     uint32_t carving;      /* the slab that has uncarved blocks, or BP_NO_SLAB */
     _Atomic uint64_t free; /* idle blocks here; read without the lock by stats */
     /* Totals of caches that are gone and of releases that had none. */
@@ -150,7 +154,8 @@ typedef struct bp_bin {
     bp_buffer *fresh; /* the next of fresh_left reserved blocks */
     uint32_t fresh_left;
     uint32_t fresh_step; /* bytes from a header to the next */
-    uint64_t pad;
+    uint32_t planned;    /* cap when the cache is not shut */
+    uint32_t pad;
 } bp_bin;
 _Static_assert(sizeof(void *) != 8 || sizeof(bp_bin) == BP_LINE, "a bin is one line");
 #define BP_HOT_SHUT ((bp_buffer *)1)
@@ -165,6 +170,7 @@ typedef struct bp_cache {
     bp_pool *pool;
     uint32_t slot;
     uint32_t trim_seen;               /* the pool's trim epoch honoured last */
+    bool shut;                        /* holds nothing: the pool is over max_idle */
     size_t lease;                     /* bytes of max_idle it may fill */
     struct bp_cache *pool_next, *pool_prev;
     struct bp_cache *thread_next;
@@ -195,6 +201,7 @@ struct bp_pool {
     _Alignas(64) _Atomic uint64_t owned_bytes;
     _Atomic uint64_t peak_owned_bytes;
     _Atomic uint64_t depot_bytes;       /* of idle blocks in the depots of tiers */
+    _Atomic uint32_t empty_slabs;       /* of tiers: what can go back to the system */
     _Atomic uint64_t alone_bytes;       /* of live alone blocks */
     _Atomic uint64_t leased;            /* sum of the caches' leases */
     _Atomic uint64_t trimmed_bytes;

@@ -16,37 +16,38 @@ int bpl_raise(lua_State *L, const char *format, ...) {
     return luaL_error(L, "%s", text);
 }
 
-static void *checked_userdata(lua_State *L, int arg, size_t size) {
-    if (lua_type(L, arg) != LUA_TUSERDATA || lua_rawlen(L, arg) != size) {
+/* An argument that is not there is nil, as it is to the FFI bodies. */
+const char *bpl_typename(lua_State *L, int arg) {
+    return lua_isnone(L, arg) ? "nil" : luaL_typename(L, arg);
+}
+
+/* A full userdata of that size with one of two metatables, else NULL. The size tells
+ * apart what a script gave our metatable by the debug library: a light userdata has
+ * length 0, a FILE is smaller. Few calls, for this stands before every method. */
+static void *checked_userdata(lua_State *L, int arg, size_t size, int meta, int other) {
+    void *memory = lua_touserdata(L, arg);
+    if (memory == NULL || lua_rawlen(L, arg) != size || !lua_getmetatable(L, arg)) {
         return NULL;
     }
-    return lua_touserdata(L, arg);
+    bool ours = lua_rawequal(L, -1, meta) || lua_rawequal(L, -1, other);
+    lua_pop(L, 1);
+    return ours ? memory : NULL;
 }
 
 bpl_handle *bpl_to_handle(lua_State *L, int arg) {
-    bpl_handle *h = checked_userdata(L, arg, sizeof *h);
-    if (h == NULL || !lua_getmetatable(L, arg)) {
-        return NULL;
-    }
-    bool ours = lua_rawequal(L, -1, BPL_LIVE) || lua_rawequal(L, -1, BPL_DEAD);
-    lua_pop(L, 1);
-    return ours && h->magic == BPL_HANDLE_MAGIC ? h : NULL;
+    bpl_handle *h = checked_userdata(L, arg, sizeof *h, BPL_LIVE, BPL_DEAD);
+    return h != NULL && h->magic == BPL_HANDLE_MAGIC ? h : NULL;
 }
 
 bpl_pool *bpl_to_pool(lua_State *L, int arg) {
-    bpl_pool *p = checked_userdata(L, arg, sizeof *p);
-    if (p == NULL || !lua_getmetatable(L, arg)) {
-        return NULL;
-    }
-    bool ours = lua_rawequal(L, -1, BPL_POOL);
-    lua_pop(L, 1);
-    return ours && p->magic == BPL_POOL_MAGIC ? p : NULL;
+    bpl_pool *p = checked_userdata(L, arg, sizeof *p, BPL_POOL, BPL_POOL);
+    return p != NULL && p->magic == BPL_POOL_MAGIC ? p : NULL;
 }
 
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method) {
     bpl_handle *h = bpl_to_handle(L, arg);
     if (h == NULL) {
-        bpl_raise(L, "%s: self must be a bytepool buffer, got %s", method, luaL_typename(L, arg));
+        bpl_raise(L, "%s: self must be a bytepool buffer, got %s", method, bpl_typename(L, arg));
     } else if (h->owned == 0) {
         bpl_raise(L, "%s: buffer already released", method);
     }
@@ -56,7 +57,7 @@ bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method) {
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of) {
     bpl_handle *h = bpl_to_handle(L, arg);
     if (h == NULL) {
-        bpl_raise(L, "%s: argument 'buf' must be a bytepool buffer, got %s", method, luaL_typename(L, arg));
+        bpl_raise(L, "%s: argument 'buf' must be a bytepool buffer, got %s", method, bpl_typename(L, arg));
     } else if (h->owned == 0) {
         bpl_raise(L, "%s: buffer already released", method);
     } else if (h->pool != of) {
@@ -68,7 +69,7 @@ bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, cons
 bp_pool *bpl_check_pool(lua_State *L, const char *method) {
     bpl_pool *p = bpl_to_pool(L, 1);
     if (p == NULL) {
-        bpl_raise(L, "%s: self must be a bytepool pool, got %s", method, luaL_typename(L, 1));
+        bpl_raise(L, "%s: self must be a bytepool pool, got %s", method, bpl_typename(L, 1));
         return NULL;
     }
     if (p->pool == NULL) {
@@ -80,7 +81,7 @@ bp_pool *bpl_check_pool(lua_State *L, const char *method) {
 void bpl_push_shown(lua_State *L, int arg) {
     char text[64];
     if (lua_type(L, arg) != LUA_TNUMBER) {
-        lua_pushstring(L, luaL_typename(L, arg));
+        lua_pushstring(L, bpl_typename(L, arg));
         return;
     }
     double v = (double)lua_tonumber(L, arg);
@@ -94,8 +95,9 @@ void bpl_push_shown(lua_State *L, int arg) {
 }
 
 size_t bpl_check_size(lua_State *L, int arg, const char *method, const char *name) {
-    double v = lua_isnumber(L, arg) ? (double)lua_tonumber(L, arg) : -1;
-    if (!(v >= 0 && v <= (double)BP_MAX_SIZE) || v != floor(v)) {
+    double v = (double)lua_tonumber(L, arg); /* 0 where it is none */
+    bool whole = v >= 0 && v <= (double)BP_MAX_SIZE && (double)(int64_t)v == v;
+    if (!whole || (v == 0 && !lua_isnumber(L, arg))) {
         bpl_push_shown(L, arg);
         bpl_raise(L, "%s: argument '%s' must be a whole number from 0 to %zu, got %s", method, name, BP_MAX_SIZE,
                   lua_tostring(L, -1));

@@ -58,6 +58,7 @@ typedef struct bpl_pool {
 /* from args.c: checks that raise with the caller's line in front. `method` is the
  * name the message starts with. */
 int bpl_raise(lua_State *L, const char *format, ...) BPL_PRINTF(2, 3); /* printf's formats */
+const char *bpl_typename(lua_State *L, int arg);
 bpl_handle *bpl_to_handle(lua_State *L, int arg); /* dead ones too; NULL: no buffer */
 bpl_pool *bpl_to_pool(lua_State *L, int arg);     /* closed ones too; NULL: no pool */
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method);
@@ -69,7 +70,7 @@ void bpl_push_shown(lua_State *L, int arg); /* a bad value, as messages show it 
 
 /* from buffer.c */
 bpl_handle *bpl_push_buffer(lua_State *L, bp_pool *pool, size_t n); /* or pushes nil, message */
-void bpl_handle_kill(lua_State *L, int arg, bpl_handle *h);         /* gives back all it owns */
+void bpl_handle_release(lua_State *L, int arg, bpl_handle *h);      /* one reference; the last ends it */
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
 

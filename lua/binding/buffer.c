@@ -55,10 +55,15 @@ static void give_back_all(bpl_handle *h) {
     }
 }
 
-void bpl_handle_kill(lua_State *L, int arg, bpl_handle *h) {
-    lua_pushvalue(L, BPL_DEAD);
-    lua_setmetatable(L, arg);
-    give_back_all(h);
+void bpl_handle_release(lua_State *L, int arg, bpl_handle *h) {
+    if (h->owned == 1) {
+        lua_pushvalue(L, BPL_DEAD);
+        lua_setmetatable(L, arg);
+        give_back_all(h);
+    } else {
+        h->owned--;
+        (void)bp_buffer_release(h->pool, h->block);
+    }
 }
 
 /* ---- references --------------------------------------------------------- */
@@ -75,13 +80,7 @@ static int l_buffer_retain(lua_State *L) {
 }
 
 static int l_buffer_release(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "release");
-    if (h->owned == 1) {
-        bpl_handle_kill(L, 1, h);
-    } else {
-        h->owned--;
-        (void)bp_buffer_release(h->pool, h->block);
-    }
+    bpl_handle_release(L, 1, bpl_check_handle(L, 1, "release"));
     return 0;
 }
 
@@ -111,7 +110,7 @@ static int l_release_function(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "bytes");
     lua_pushnil(L);
     lua_replace(L, at);
-    bpl_handle_kill(L, 1, h);
+    bpl_handle_release(L, 1, h);
     return 0;
 }
 
@@ -133,15 +132,23 @@ static int l_buffer_ref_count(lua_State *L) {
     return 1;
 }
 
-/* __gc and __close. A handle that __gc has seen is dead, also when a script called
- * it by hand or brought the userdata back. */
-static int l_buffer_gc(lua_State *L) {
+static int end_handle(lua_State *L, const char *method) {
     bpl_handle *h = bpl_to_handle(L, 1);
     if (h == NULL) {
-        return bpl_raise(L, "__gc: self must be a bytepool buffer, got %s", luaL_typename(L, 1));
+        return bpl_raise(L, "%s: self must be a bytepool buffer, got %s", method, bpl_typename(L, 1));
     }
     give_back_all(h);
     return 0;
+}
+
+/* A handle that __gc has seen is dead, also when a script called it by hand or
+ * brought the userdata back. */
+static int l_buffer_gc(lua_State *L) {
+    return end_handle(L, "__gc");
+}
+
+static int l_buffer_close(lua_State *L) {
+    return end_handle(L, "__close");
 }
 
 /* ---- bytes -------------------------------------------------------------- */
@@ -204,7 +211,7 @@ static int l_buffer_set_string(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "set_string");
     int64_t pos = bpl_check_position(L, 2, "set_string", "pos");
     if (lua_type(L, 3) != LUA_TSTRING) {
-        return bpl_raise(L, "set_string: argument 's' must be a string, got %s", luaL_typename(L, 3));
+        return bpl_raise(L, "set_string: argument 's' must be a string, got %s", bpl_typename(L, 3));
     }
     size_t bytes;
     const char *s = lua_tolstring(L, 3, &bytes);
@@ -222,7 +229,7 @@ static int l_buffer_set_string(lua_State *L) {
 static int l_buffer_describe(lua_State *L) {
     bpl_handle *h = bpl_to_handle(L, 1);
     if (h == NULL) {
-        return bpl_raise(L, "__tostring: self must be a bytepool buffer, got %s", luaL_typename(L, 1));
+        return bpl_raise(L, "__tostring: self must be a bytepool buffer, got %s", bpl_typename(L, 1));
     }
     if (h->owned == 0) {
         lua_pushliteral(L, "bytepool.buffer: released");
@@ -246,7 +253,7 @@ const luaL_Reg bpl_buffer_methods[] = {
 const luaL_Reg bpl_buffer_meta[] = {
     {"__len", l_buffer_len},
     {"__tostring", l_buffer_describe},
-    {"__close", l_buffer_gc},
+    {"__close", l_buffer_close},
     {"__gc", l_buffer_gc},
     {NULL, NULL},
 };

@@ -62,26 +62,21 @@ static int l_pool_put(lua_State *L) {
     if (refs != 1) {
         return bpl_raise(L, "put: buffer is shared (ref_count %d)", (int)refs);
     }
-    bpl_handle_kill(L, 2, h);
+    bpl_handle_release(L, 2, h);
     return 0;
 }
 
 static int l_pool_release_buffer(lua_State *L) {
     bp_pool *pool = bpl_check_pool(L, "release_buffer");
     bpl_handle *h = bpl_check_buffer_arg(L, 2, "release_buffer", pool);
-    if (h->owned == 1) {
-        bpl_handle_kill(L, 2, h);
-    } else {
-        h->owned--;
-        (void)bp_buffer_release(pool, h->block);
-    }
+    bpl_handle_release(L, 2, h);
     return 0;
 }
 
 static int l_pool_from_string(lua_State *L) {
     bp_pool *pool = bpl_check_pool(L, "from_string");
     if (lua_type(L, 2) != LUA_TSTRING) {
-        return bpl_raise(L, "from_string: argument 's' must be a string, got %s", luaL_typename(L, 2));
+        return bpl_raise(L, "from_string: argument 's' must be a string, got %s", bpl_typename(L, 2));
     }
     size_t bytes;
     const char *s = lua_tolstring(L, 2, &bytes);
@@ -126,7 +121,7 @@ static int l_pool_prewarm(lua_State *L) {
     const size_t *sizes = bp_pool_sizes(pool, &tiers);
     if (lua_type(L, 2) != LUA_TTABLE) {
         return bpl_raise(L, "prewarm: argument 'counts' must be a table {[size] = count}, got %s",
-                          luaL_typename(L, 2));
+                          bpl_typename(L, 2));
     }
     for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
         size_t count = prewarm_entry(L, pool, &tier);
@@ -159,28 +154,27 @@ static int l_pool_trim(lua_State *L) {
     return 1;
 }
 
-static void close_pool(bpl_pool *p) {
+static int close_pool(lua_State *L, const char *method) {
+    bpl_pool *p = bpl_to_pool(L, 1);
+    if (p == NULL) {
+        return bpl_raise(L, "%s: self must be a bytepool pool, got %s", method, bpl_typename(L, 1));
+    }
     bp_pool *pool = p->pool;
     p->pool = NULL;
     bp_pool_destroy(pool);
+    return 0;
 }
 
 static int l_pool_close(lua_State *L) {
-    bpl_pool *p = bpl_to_pool(L, 1);
-    if (p == NULL) {
-        return bpl_raise(L, "close: self must be a bytepool pool, got %s", luaL_typename(L, 1));
-    }
-    close_pool(p);
-    return 0;
+    return close_pool(L, "close");
 }
 
 static int l_pool_gc(lua_State *L) {
-    bpl_pool *p = bpl_to_pool(L, 1);
-    if (p == NULL) {
-        return bpl_raise(L, "__gc: self must be a bytepool pool, got %s", luaL_typename(L, 1));
-    }
-    close_pool(p);
-    return 0;
+    return close_pool(L, "__gc");
+}
+
+static int l_pool_meta_close(lua_State *L) {
+    return close_pool(L, "__close");
 }
 
 static int l_pool_get_discarded_count(lua_State *L) {
@@ -204,7 +198,7 @@ static int l_pool_get_available_sizes(lua_State *L) {
 static int l_pool_describe(lua_State *L) {
     bpl_pool *p = bpl_to_pool(L, 1);
     if (p == NULL) {
-        return bpl_raise(L, "__tostring: self must be a bytepool pool, got %s", luaL_typename(L, 1));
+        return bpl_raise(L, "__tostring: self must be a bytepool pool, got %s", bpl_typename(L, 1));
     }
     if (p->pool == NULL) {
         lua_pushliteral(L, "bytepool.pool: closed");
@@ -238,7 +232,7 @@ const luaL_Reg bpl_pool_methods[] = {
 
 const luaL_Reg bpl_pool_meta[] = {
     {"__tostring", l_pool_describe},
-    {"__close", l_pool_gc},
+    {"__close", l_pool_meta_close},
     {"__gc", l_pool_gc},
     {NULL, NULL},
 };

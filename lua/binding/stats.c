@@ -29,23 +29,15 @@ static void push_fields(lua_State *L, const void *from, const field *fields, siz
 
 /* Memory for the lengths is a userdata: an error in between can not lose it. */
 static void push_recent(lua_State *L, bp_pool *pool) {
-    enum { MOST = 65536 };
-    uint64_t few[256];
-    uint64_t *lengths = few;
-    size_t count = bp_pool_recent(pool, few, 256);
+    size_t most = bp_pool_recent(pool, NULL, 0);
+    uint64_t *lengths = bpl_newuserdata(L, (most + 1) * sizeof *lengths);
+    size_t count = bp_pool_recent(pool, lengths, most);
     lua_createtable(L, (int)count, 0);
-    if (count == 256) { /* perhaps more */
-        lengths = bpl_newuserdata(L, MOST * sizeof *lengths);
-        count = bp_pool_recent(pool, lengths, MOST);
-        lua_insert(L, -2);
-    }
     for (size_t i = 0; i < count; i++) {
         bpl_pushcount(L, lengths[i]);
         lua_rawseti(L, -2, (int)i + 1);
     }
-    if (lengths != few) {
-        lua_remove(L, -2);
-    }
+    lua_remove(L, -2);
 }
 
 int bpl_pool_get_pool_stats(lua_State *L) {

@@ -19,7 +19,8 @@ end
 local core = require "bytepool.core"
 
 local ffi, C, getmetatable = clib.ffi, clib.C, clib.getmetatable
-local cast, tonumber, type, error = ffi.cast, tonumber, type, error
+local cast, istype, pcall, tonumber, type, error = ffi.cast, ffi.istype, pcall, tonumber, type, error
+local byte_pointer, void_pointer = ffi.typeof("uint8_t *"), ffi.typeof("void *")
 local floor = math.floor
 local POOL, LIGHT, MAGIC = core.pool, core.light, core.pool_magic
 local pool_pointer = clib.pool_pointer
@@ -32,11 +33,16 @@ local raw = {}
 
 -- The open pool behind the userdata, or nil.
 local function open(pool)
-    if getmetatable(pool) == POOL and getmetatable(LIGHT) ~= POOL then
+    if getmetatable(pool) == POOL and type(pool) == "userdata" and getmetatable(LIGHT) ~= POOL then
         local p = cast(pool_pointer, pool)
         if p.magic == MAGIC and p.pool ~= nil then return p end
     end
     return nil
+end
+
+-- Any other pointer than get's own `uint8_t *` too, but no number that looks like one.
+local function is_pointer(x)
+    return type(x) == "cdata" and tonumber(x) == nil and (pcall(cast, void_pointer, x))
 end
 
 -- Raises at the line of whoever called get or put.
@@ -79,7 +85,7 @@ end
 function raw.put(pool, pointer)
     local p = open(pool)
     if p == nil then refuse_pool("put", pool) end
-    if type(pointer) ~= "cdata" then
+    if not istype(byte_pointer, pointer) and not is_pointer(pointer) then
         error("put: argument 'pointer' must be a pointer, got " .. type(pointer), 2)
     end
     local status = C.bp_raw_put(p.pool, pointer)

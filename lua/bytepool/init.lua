@@ -61,10 +61,10 @@ local schema = {
 
 -- nil, or what is wrong with a tier table.
 local function fault_of_sizes(sizes)
-    local count = type(sizes) == "table" and #sizes
-    if not count or count < 1 or count > MAX_TIERS then
+    local count = type(sizes) == "table" and #sizes or 0
+    if count < 1 or count > MAX_TIERS then
         return ("argument 'sizes' must be an array of 1 to %d sizes, got %s"):format(MAX_TIERS,
-            options.show(count or sizes))
+            type(sizes) == "table" and options.show(count) or type(sizes))
     end
     for i = 1, count do
         local size = sizes[i]
@@ -85,14 +85,16 @@ local function fault_of_sizes(sizes)
     return nil
 end
 
+---@class bytepool.Options
+---@field name? string for reports, at most 63 bytes
+---@field max_idle? integer bytes kept for reuse; default the lesser of 256 MiB and an eighth of the memory
+---@field recent? {size?: integer, mode?: "relaxed"|"exact"} lengths kept, 0 to 65536 (256), and
+--- whether all threads share one order ("exact") or none waits for another ("relaxed", the default)
+---@field region_size? integer bytes of address space reserved at once; 0 chooses
+
 --- A new pool of byte buffers.
---
--- Options: `name` (for reports), `max_idle` (bytes kept for reuse, default the
--- lesser of 256 MiB and an eighth of the machine's memory), `recent = {size =
--- 0..65536 (256), mode = "relaxed" ("exact" keeps one order for all threads)}`,
--- `region_size` (bytes of address space reserved at once; 0 chooses).
 ---@param sizes integer[] 1 to 64 tier sizes in bytes, strictly rising
----@param given? {name?: string, max_idle?: integer, recent?: {size?: integer, mode?: "relaxed"|"exact"}, region_size?: integer}
+---@param given? bytepool.Options
 ---@return bytepool.Pool|nil pool nil where memory or address space ran out
 ---@return string? message
 function bytepool.new_pools(sizes, given)

@@ -19,11 +19,12 @@ local LIVE, LIGHT = core.live, core.light
 local MAGIC = core.handle_magic
 local handle_pointer = clib.handle_pointer
 
--- The handle behind a live buffer, or nil. The second test refuses light userdata,
--- which all have one metatable: a script that gave them this one by the debug
--- library must not make us read their address. Compiled, it costs nothing.
+-- The handle behind a live buffer, or nil. By the debug library a script can give our
+-- metatable to any table, and to all values of a type at once. The type refuses
+-- these; the last test is for light userdata, which pass as userdata but whose memory
+-- is nobody's to read. Compiled, it costs nothing.
 local function live(buf)
-    if getmetatable(buf) == LIVE and getmetatable(LIGHT) ~= LIVE then
+    if getmetatable(buf) == LIVE and type(buf) == "userdata" and getmetatable(LIGHT) ~= LIVE then
         local h = cast(handle_pointer, buf)
         if h.magic == MAGIC and h.owned > 0 then return h end
     end

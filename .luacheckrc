@@ -1,0 +1,15 @@
+-- What all five Luas have, and by name what only some have.
+std = "min"
+cache = false
+max_line_length = 120
+read_globals = {
+  "jit",
+  "unpack",
+  "loadstring",
+  "setfenv",
+  "newproxy",
+  table = { fields = { "unpack", "move" } },
+  math = { fields = { "type", "tointeger", "maxinteger", "mininteger" } },
+  package = { fields = { "searchpath", "searchers" } },
+}
+files["spec"] = { std = "+busted" }

@@ -1,0 +1,216 @@
+/* Idle memory is bounded by max_idle, and trim gives it back to the system. */
+#include "support.h"
+
+/* Shadow memory makes a touched byte cost several under the sanitizers. */
+#define BURST (SANITIZED ? 64 * MIB : 512 * MIB)
+
+static const size_t sizes[] = {1000, 4096, 64 * KIB, MIB, 5 * MIB};
+
+static void shuffle(bp_buffer **held, size_t count, rng *r) {
+    for (size_t i = count; i > 1; i--) {
+        size_t k = rng_below(r, i);
+        bp_buffer *swap = held[i - 1];
+        held[i - 1] = held[k];
+        held[k] = swap;
+    }
+}
+
+/* Gets `bytes` of the tier all at once, touches them, releases them: in the same
+ * order, or in a random one where r is given. */
+static void burst(bp_pool *pool, size_t size, size_t bytes, rng *r) {
+    size_t count = bytes / size;
+    bp_buffer **held = malloc(count * sizeof(*held));
+    ck_assert_ptr_nonnull(held);
+    for (size_t i = 0; i < count; i++) {
+        held[i] = bp_buffer_get(pool, size);
+        ck_assert_ptr_nonnull(held[i]);
+        touch(bp_buffer_data(held[i]), size);
+    }
+    ck_assert_uint_eq(stats_of(pool).in_use_bytes, count * size);
+    if (r) shuffle(held, count, r);
+    for (size_t i = 0; i < count; i++) ck_assert_int_eq(bp_buffer_release(pool, held[i]), BP_OK);
+    free(held);
+}
+
+static void usable(bp_pool *pool) {
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        bp_buffer *a = bp_buffer_get(pool, sizes[i]), *b = bp_buffer_get(pool, sizes[i]);
+        ck_assert_ptr_nonnull(a);
+        ck_assert_ptr_nonnull(b);
+        fill(bp_buffer_data(a), sizes[i], 1);
+        fill(bp_buffer_data(b), sizes[i], 2);
+        ck_assert(filled(bp_buffer_data(a), sizes[i], 1));
+        ck_assert(filled(bp_buffer_data(b), sizes[i], 2));
+        ck_assert_int_eq(bp_buffer_release(pool, a), BP_OK);
+        ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
+    }
+}
+
+START_TEST(a_burst_leaves_max_idle) {
+    size_t max_idle = 16 * MIB;
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), max_idle);
+    ck_assert_ptr_nonnull(pool);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        size_t before = memory_is_observable() ? resident() : 0;
+        burst(pool, sizes[i], 256 * MIB / (SANITIZED ? 4 : 1), NULL);
+        bp_stats s = stats_of(pool);
+        ck_assert_uint_le(s.idle_bytes, max_idle);
+        ck_assert_uint_eq(s.in_use_bytes, 0);
+        ck_assert_uint_gt(s.idle_bytes, 0);
+        ck_assert_uint_gt(s.trimmed_bytes, 0);
+        if (before) ck_assert_uint_lt(resident(), before + max_idle + 24 * MIB);
+        ASSERT_POOL(pool);
+    }
+    usable(pool);
+    ck_assert_uint_le(stats_of(pool).idle_bytes, max_idle);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* Released in random order, blocks of every slab are among the last that come back:
+ * what a cache keeps of them must not hold all the slabs above the bound. */
+START_TEST(the_order_of_releases_does_not_matter) {
+    rng r = {seed_of_run("the_order_of_releases_does_not_matter")};
+    static const size_t max_idle[] = {0, MIB, 16 * MIB};
+    for (size_t k = 0; k < COUNT_OF(max_idle); k++) {
+        bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), max_idle[k]);
+        ck_assert_ptr_nonnull(pool);
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+            burst(pool, sizes[i], 64 * MIB, &r);
+            bp_stats s = stats_of(pool);
+            ck_assert_msg(s.idle_bytes <= max_idle[k],
+                          "tier %zu: %" PRIu64 " bytes idle, max_idle is %zu", sizes[i],
+                          s.idle_bytes, max_idle[k]);
+            ASSERT_POOL(pool);
+        }
+        usable(pool);
+        bp_pool_destroy(pool);
+    }
+}
+END_TEST
+
+/* The bound is one for the pool, not one for each tier. */
+START_TEST(all_tiers_share_the_bound) {
+    size_t max_idle = 8 * MIB;
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), max_idle);
+    bp_buffer *held[COUNT_OF(sizes)][40];
+    for (int round = 0; round < 3; round++) {
+        for (size_t t = 0; t < COUNT_OF(sizes); t++)
+            for (int i = 0; i < 40; i++) held[t][i] = bp_buffer_get(pool, sizes[t]);
+        for (int i = 0; i < 40; i++)
+            for (size_t t = 0; t < COUNT_OF(sizes); t++)
+                ck_assert_int_eq(bp_buffer_release(pool, held[t][i]), BP_OK);
+        ck_assert_uint_le(stats_of(pool).idle_bytes, max_idle);
+        ASSERT_POOL(pool);
+    }
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+START_TEST(max_idle_zero_keeps_none) {
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), 0);
+    ck_assert_ptr_nonnull(pool);
+    ck_assert_uint_eq(stats_of(pool).max_idle, 0);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        burst(pool, sizes[i], 20 * MIB, NULL);
+        bp_stats s = stats_of(pool);
+        ck_assert_uint_eq(s.idle_bytes, 0);
+        ck_assert_uint_eq(s.owned_bytes, 0);
+        ck_assert_uint_eq(s.tiers[i].idle, 0);
+        ASSERT_POOL(pool);
+    }
+    ck_assert_int_eq(bp_pool_prewarm(pool, 1000, 1), BP_ERR_LIMIT);
+    usable(pool);
+    bp_stats s = stats_of(pool);
+    ck_assert_uint_eq(s.idle_bytes, 0);
+    ck_assert_uint_eq(bp_pool_trim(pool), 0);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+START_TEST(trim_gives_all_back) {
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), 2 * GIB);
+    ck_assert_ptr_nonnull(pool);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        size_t before = memory_is_observable() ? resident() : 0;
+        uint64_t trimmed = stats_of(pool).trimmed_bytes;
+        size_t bytes = sizes[i] == 64 * KIB ? BURST : BURST / 4; /* page faults take the time */
+        burst(pool, sizes[i], bytes, NULL);
+        uint64_t idle = stats_of(pool).idle_bytes;
+        ck_assert_uint_eq(idle, bytes / sizes[i] * sizes[i]);
+        if (before) ck_assert_uint_gt(resident(), before + bytes / 2);
+        ck_assert_uint_eq(bp_pool_trim(pool), idle);
+        bp_stats s = stats_of(pool);
+        ck_assert_uint_eq(s.idle_bytes, 0);
+        ck_assert_uint_eq(s.tiers[i].cached, 0);
+        ck_assert_uint_eq(s.trimmed_bytes, trimmed + idle);
+        if (before) ck_assert_uint_lt(resident(), before + 16 * MIB);
+        ASSERT_POOL(pool);
+    }
+    ck_assert_uint_eq(bp_pool_trim(pool), 0);
+    usable(pool);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* Live blocks pin their slabs; what they hold must survive the trim around them. */
+START_TEST(trim_beside_live_blocks) {
+    enum { COUNT = 4000 };
+    static bp_buffer *held[COUNT];
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), GIB);
+    for (size_t i = 0; i < COUNT; i++) {
+        held[i] = bp_buffer_get(pool, 4096);
+        fill(bp_buffer_data(held[i]), 4096, i);
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        if (i % 1000) ck_assert_int_eq(bp_buffer_release(pool, held[i]), BP_OK);
+    bp_pool_trim(pool);
+    for (size_t i = 0; i < COUNT; i += 1000) ck_assert(filled(bp_buffer_data(held[i]), 4096, i));
+    ck_assert_uint_eq(stats_of(pool).in_use, 4);
+    ASSERT_POOL(pool);
+    usable(pool);
+    for (size_t i = 0; i < COUNT; i += 1000) {
+        ck_assert(filled(bp_buffer_data(held[i]), 4096, i));
+        ck_assert_int_eq(bp_buffer_release(pool, held[i]), BP_OK);
+    }
+    bp_pool_trim(pool);
+    ck_assert_uint_eq(stats_of(pool).owned_bytes, 0);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* An emptied slab must serve any tier again, or address space is lost each time. */
+START_TEST(trimmed_slabs_serve_other_tiers) {
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), GIB);
+    uint64_t reserved = 0;
+    rng r = {1};
+    for (int round = 0; round < 40; round++) {
+        size_t t = (size_t)round % COUNT_OF(sizes);
+        burst(pool, sizes[t], 40 * MIB, round % 2 ? &r : NULL);
+        bp_pool_trim(pool);
+        ck_assert_uint_eq(stats_of(pool).owned_bytes, 0);
+        if (round == 0) reserved = stats_of(pool).reserved_bytes;
+        ASSERT_POOL(pool);
+    }
+    ck_assert_uint_eq(stats_of(pool).reserved_bytes, reserved);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("idle");
+    TCase *tc = add_case(suite, "bound");
+    tcase_add_test(tc, a_burst_leaves_max_idle);
+    tcase_add_test(tc, the_order_of_releases_does_not_matter);
+    tcase_add_test(tc, all_tiers_share_the_bound);
+    tcase_add_test(tc, max_idle_zero_keeps_none);
+    tc = add_case(suite, "trim");
+    tcase_add_test(tc, trim_gives_all_back);
+    tcase_add_test(tc, trim_beside_live_blocks);
+    tcase_add_test(tc, trimmed_slabs_serve_other_tiers);
+    return run_suite(suite);
+}
