@@ -171,7 +171,11 @@ bench: ## installs what is missing and prints the bench tables
 	@$(MAKE) --no-print-directory all bench-programs
 	@bash tests/bench/bench.sh
 
-bench-programs: $(BENCH)
+bench-programs: $(BENCH) $(BUILD)/bench/bench_noop.so
+
+$(BUILD)/bench/bench_noop.so: tests/bench/module/noop.c
+	@mkdir -p $(@D)
+	$(COMPILE) -MF $@.d $(LUA_CFLAGS) $(LIBFLAG) $(LDFLAGS) -o $@ $<
 
 $(BUILD)/bench/%: tests/bench/%.c $(LIB)/libbytepool.a
 	@mkdir -p $(@D)

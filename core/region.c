@@ -146,6 +146,10 @@ static uint32_t bump_free(bp_region *r, uint32_t run) {
     return first;
 }
 
+static uint64_t magic(size_t divisor) {
+    return (((uint64_t)1 << 44) + divisor - 1) / divisor;
+}
+
 static void slab_open(bp_region *r, uint32_t at, const bp_depot *d, uint32_t run) {
     bp_slab *s = &r->slabs[at];
     size_t used = run > 1 ? BP_SLAB : block_offset(d, d->blocks - 1) + d->stride;
@@ -155,6 +159,11 @@ static void slab_open(bp_region *r, uint32_t at, const bp_depot *d, uint32_t run
     s->header_off = (uint32_t)bitmap_bytes(d) + at % COLOURS * BP_LINE;
     s->run = run;
     s->blocks = d->blocks;
+    s->header_shift = (uint8_t)d->header_shift;
+    s->stride = (uint32_t)(run > 1 ? BP_SLAB : d->stride);
+    s->group = (uint32_t)(run > 1 ? BP_SLAB : d->group);
+    s->stride_magic = magic(s->stride);
+    s->group_magic = magic(s->group);
     s->carved = s->free = s->hint = 0;
     s->next = s->prev = BP_NO_SLAB;
     s->place = BP_UNLISTED;
@@ -216,23 +225,24 @@ void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t i
     b->to_data = data - (uint8_t *)b;
 }
 
-/* The index of the block that starts `rel` bytes into a slab, or d->blocks. The
- * quotients are exact: rel < 2^22 and the magics are ceil(2^44 / divisor). */
-static uint32_t block_index(const bp_depot *d, size_t rel) {
-    size_t group = (size_t)((rel * d->group_magic) >> 44);
-    size_t in_group = rel - group * d->group;
-    size_t place = (size_t)((in_group * d->stride_magic) >> 44);
-    uint32_t index = (uint32_t)(group * BP_GROUP + place);
-    return place * d->stride == in_group && place < BP_GROUP && index < d->blocks ? index : d->blocks;
+/* The index of the block that starts `rel` bytes behind the first one, or s->blocks.
+ * The quotients are exact: rel < 2^22, and magic = ceil(2^44 / divisor). */
+static uint32_t block_index(const bp_slab *s, uint32_t rel) {
+    uint32_t group = (uint32_t)(rel * s->group_magic >> 44);
+    uint32_t in_group = rel - group * s->group;
+    uint32_t place = (uint32_t)(in_group * s->stride_magic >> 44);
+    uint32_t index = group * BP_GROUP + place;
+    bool starts = place * s->stride == in_group && place < BP_GROUP && rel < BP_SLAB;
+    return starts && index < s->blocks ? index : s->blocks;
 }
 
 bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
     uint32_t regions = bp_acquire(&pool->region_count);
     for (uint32_t i = 0; i < regions; i++) {
-        bp_region *r = bp_peek(&pool->regions[i]);
+        const bp_region *r = bp_peek(&pool->regions[i]);
         size_t off = (uintptr_t)p - (uintptr_t)r->data;
-        uint32_t at = (uint32_t)(off >> BP_SLAB_SHIFT);
-        if (off >> BP_SLAB_SHIFT >= bp_acquire(&r->bump)) {
+        size_t at = off >> BP_SLAB_SHIFT;
+        if (at >= bp_acquire(&r->bump)) {
             continue;
         }
         const bp_slab *s = &r->slabs[at];
@@ -240,13 +250,12 @@ bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
         if (use == BP_USE_FREE || use == BP_USE_TAIL) {
             return NULL;
         }
-        const bp_depot *d = &pool->depots[use - 1];
-        size_t rel = (off & (BP_SLAB - 1)) - s->data_colour;
-        uint32_t index = rel < BP_SLAB ? block_index(d, rel) : d->blocks;
-        if (index == d->blocks) {
+        uint32_t index = block_index(s, (uint32_t)(off & (BP_SLAB - 1)) - s->data_colour);
+        if (index == s->blocks) {
             return NULL;
         }
-        bp_buffer *b = bp__slab_header(pool, d, i << BP_REGION_SHIFT | at, index);
+        uint8_t *headers = r->headers + at * r->header_stride + s->header_off;
+        bp_buffer *b = (bp_buffer *)(void *)(headers + ((size_t)index << s->header_shift));
         return b->to_data != 0 ? b : NULL;
     }
     return NULL;
@@ -266,9 +275,8 @@ bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
         if (use == BP_USE_FREE || use == BP_USE_TAIL) {
             return false;
         }
-        const bp_depot *d = &pool->depots[use - 1];
         size_t rel = off % r->header_stride - s->header_off;
-        return rel >> d->header_shift < d->blocks && rel % ((size_t)1 << d->header_shift) == 0 && b->to_data != 0;
+        return rel >> s->header_shift < s->blocks && rel % ((size_t)1 << s->header_shift) == 0 && b->to_data != 0;
     }
     return false;
 }

@@ -67,10 +67,6 @@ static size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
 
-static uint64_t magic(size_t divisor) {
-    return (((uint64_t)1 << 44) + divisor - 1) / divisor;
-}
-
 /* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class,
  * whose blocks lie on pages so that one alone can be given back. */
 void bp__depot_geometry(bp_depot *d, unsigned number, size_t size) {
@@ -88,8 +84,6 @@ void bp__depot_geometry(bp_depot *d, unsigned number, size_t size) {
         size_t rest = (BP_SLAB - groups * d->group) / d->stride;
         d->blocks = (uint32_t)(groups * BP_GROUP + (rest < BP_GROUP ? rest : BP_GROUP));
     }
-    d->group_magic = magic(d->group);
-    d->stride_magic = magic(d->stride);
     /* Small tiers share lines of headers and are handed out by whole lines. */
     d->header_shift = d->stride < 4096 ? 5 : 6;
     size_t take = ((size_t)64 << 10) / d->stride;

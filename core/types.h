@@ -95,6 +95,7 @@ enum { BP_UNLISTED = 0, BP_PARTIAL = 1, BP_EMPTY = 2 };
 typedef struct bp_slab {
     _Atomic uint8_t use;
     uint8_t place;        /* in its depot's list: BP_UNLISTED, BP_PARTIAL, BP_EMPTY */
+    uint8_t header_shift; /* 5, or 6 where each header has a line of its own */
     uint32_t run;         /* slabs in the run, 1 for a slab cut into blocks */
     uint32_t blocks;      /* that fit */
     uint32_t carved;      /* of those, made known; the rest was never touched */
@@ -103,7 +104,9 @@ typedef struct bp_slab {
     uint32_t next, prev;  /* the depot's list; BP_NO_SLAB ends it */
     uint32_t data_colour; /* bytes before the first block */
     uint32_t header_off;  /* bytes from the slab's header area to header 0 */
-    uint32_t pad[6];
+    uint32_t stride;      /* bytes from a block to the next of its group */
+    uint32_t group;       /* bytes from a group of blocks to the next */
+    uint64_t stride_magic, group_magic; /* ceil(2^44 / stride), / group: see block_index */
 } bp_slab;
 _Static_assert(sizeof(bp_slab) == BP_LINE, "the slab table is indexed by shifts");
 
@@ -126,8 +129,6 @@ typedef struct bp_depot {
     size_t size;           /* as asked for; what idle and owned bytes count */
     size_t stride;         /* of blocks: size rounded up to a line or page */
     size_t group;          /* bytes of 8 blocks and their gap */
-    uint64_t group_magic;  /* ceil(2^44 / group), see region.c */
-    uint64_t stride_magic; /* ceil(2^44 / stride) */
     uint32_t blocks;       /* of a slab */
     uint32_t run;          /* slabs a block takes when larger than a slab, else 1 */
     uint32_t header_shift; /* 5, or 6 where each header has a line of its own */

@@ -169,6 +169,8 @@ local trace_text = [[
       aborts[#aborts + 1] = tostring(otr)
     end
   end
+  collectgarbage() -- a finalizer that runs while a trace is recorded would abort it
+  collectgarbage("stop")
   jit.attach(on_trace, "trace")
   local sum = 0
   for i = 1, 1000 do

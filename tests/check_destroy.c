@@ -33,8 +33,14 @@ static bool give_back(bp_pool *pool, bp_buffer **out, size_t from, size_t to) {
     return true;
 }
 
+/* Whether a pool's regions are unmapped: at once, not when something else is called. */
+static void assert_space_returned(size_t before) {
+    if (memory_is_observable()) ck_assert_uint_lt(address_space(), before + 32 * MIB);
+}
+
 START_TEST(buffers_outlive_the_pool) {
     bp_buffer *out[OUT];
+    size_t space = address_space();
     bp_pool *pool = bp_pool_create(NULL, NULL);
     take_out(pool, out, OUT);
     size_t capacity = 0;
@@ -44,17 +50,21 @@ START_TEST(buffers_outlive_the_pool) {
     for (size_t i = 0; i < capacity; i++) ck_assert_uint_eq(raw[i], 0x77);
     /* not the last: OUT buffers still hold the pool */
     ck_assert_int_eq(bp_raw_put(pool, raw), BP_OK);
+    if (memory_is_observable()) ck_assert_uint_gt(address_space(), space + 32 * MIB);
     ck_assert(give_back(pool, out, 0, OUT));
+    assert_space_returned(space);
 }
 END_TEST
 
 START_TEST(a_raw_pointer_may_be_the_last) {
+    size_t space = address_space();
     bp_pool *pool = bp_pool_create(NULL, NULL);
     unsigned char *a = bp_raw_get(pool, 1000, NULL), *b = bp_raw_get(pool, 3 * MIB, NULL);
     bp_pool_destroy(pool);
     a[999] = b[3 * MIB - 1] = 1;
     ck_assert_int_eq(bp_raw_put(pool, b), BP_OK);
     ck_assert_int_eq(bp_raw_put(pool, a), BP_OK);
+    assert_space_returned(space);
 }
 END_TEST
 

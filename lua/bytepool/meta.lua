@@ -1,0 +1,158 @@
+---@meta
+-- The methods of the userdata, for editors (LuaLS) and the reference (LDoc). Never
+-- loaded: lua/binding has the code. All since 0.1.0.
+--
+-- A wrong argument, a closed pool or a dead handle raises an error with the caller's
+-- line, and leaves everything as it was. Only what returns `nil, message` can fail
+-- otherwise.
+
+--- Byte buffers from size tiers. Several Lua states and threads of a process may have
+-- pools; one userdata belongs to one state.
+---@class bytepool.Pool
+local Pool = {}
+
+--- A buffer of length n for any number of owners. Its bytes are not cleared.
+---@param n integer bytes, 0 to 2^40; above the largest tier it is allocated alone
+---@return bytepool.Buffer|nil buffer
+---@return string? message "out of memory"
+function Pool:get_buffer(n) end
+
+--- The same, for one owner who gives it back with put.
+---@param n integer bytes
+---@return bytepool.Buffer|nil buffer
+---@return string? message
+function Pool:get(n) end
+
+--- Gives a buffer back for its only owner. Raises when it is shared.
+---@param buf bytepool.Buffer
+function Pool:put(buf) end
+
+--- buf:release(), after a check that the buffer is of this pool.
+---@param buf bytepool.Buffer
+function Pool:release_buffer(buf) end
+
+--- A buffer that holds the bytes of s.
+---@param s string
+---@return bytepool.Buffer|nil buffer
+---@return string? message
+function Pool:from_string(s) end
+
+--- Makes blocks ready and touches their memory, so that as many gets meet no page fault.
+---@param counts table<integer, integer> size in bytes -> how many blocks of its tier
+---@return bytepool.Pool|nil pool
+---@return string? message "prewarm: would exceed max_idle", or out of memory
+function Pool:prewarm(counts) end
+
+--- Gives idle memory back to the system. Other threads follow at their next slow half.
+---@return integer bytes
+function Pool:trim() end
+
+--- Ends the pool. Buffers that are out stay valid; the memory goes with the last one.
+-- A second call does nothing.
+function Pool:close() end
+
+---@class bytepool.TierStats
+---@field get integer = hit + miss
+---@field put integer
+---@field hit integer gets served by a block made before
+---@field miss integer gets that made a block
+---@field in_use integer = get - put
+---@field owned integer = in_use + idle
+---@field idle integer = cached + depot
+---@field cached integer idle in thread caches
+---@field depot integer idle behind them
+
+---@class bytepool.Stats
+---@field name string
+---@field pools table<integer, bytepool.TierStats> by tier size
+---@field requests integer = total_get + discarded
+---@field total_get integer over all tiers
+---@field total_put integer
+---@field discarded integer requests above the largest tier
+---@field discarded_put integer of those, given back
+---@field discarded_bytes integer their lengths, summed
+---@field in_use integer live buffers, oversize ones too
+---@field in_use_bytes integer their blocks
+---@field idle_bytes integer kept for reuse
+---@field owned_bytes integer = in_use_bytes + idle_bytes
+---@field peak_owned_bytes integer exact
+---@field reserved_bytes integer address space
+---@field trimmed_bytes integer given back to the system, summed
+---@field max_idle integer the option
+---@field threads integer thread caches
+---@field recent_lengths integer[] lengths of the last requests, oldest first
+
+--- A snapshot: a new plain table.
+---@return bytepool.Stats
+function Pool:get_pool_stats() end
+
+--- How many requests were above the largest tier.
+---@return integer
+function Pool:get_discarded_count() end
+
+--- The tier sizes, rising.
+---@return integer[]
+function Pool:get_available_sizes() end
+
+--- Publishes the pool for bytepool.report.expvar(). Raises when another open pool has
+-- the prefix.
+---@param prefix string not empty
+---@return bytepool.Pool self
+function Pool:expvar(prefix) end
+
+--- A handle on a block of bytes. It owns a number of the block's references: retain
+-- adds one, release takes one; without any the handle is dead. The collector gives
+-- back what a forgotten handle owns.
+---@class bytepool.Buffer
+---@operator len: integer
+local Buffer = {}
+
+--- One more reference for this handle.
+---@return bytepool.Buffer self
+function Buffer:retain() end
+
+--- One reference less. Raises when the handle has none left.
+function Buffer:release() end
+
+--- Another handle on the same bytes, with one reference of its own, for another owner.
+---@return bytepool.Buffer
+function Buffer:share() end
+
+--- The same, and a function that releases that handle. It works once.
+---@return bytepool.Buffer view
+---@return fun() release
+function Buffer:bytes() end
+
+--- References to the block, over all handles.
+---@return integer
+function Buffer:ref_count() end
+
+--- Length in bytes, as `#buf`.
+---@return integer
+function Buffer:len() end
+
+--- Bytes of the block, at least the length.
+---@return integer
+function Buffer:capacity() end
+
+--- The bytes as a Lua string: a copy.
+---@return string
+function Buffer:tostring() end
+
+--- Bytes i to j as a Lua string, positions as string.sub has them.
+---@param i integer
+---@param j? integer default -1
+---@return string
+function Buffer:sub(i, j) end
+
+--- The values of bytes i to j, as string.byte.
+---@param i? integer default 1
+---@param j? integer default i
+---@return integer ...
+function Buffer:byte(i, j) end
+
+--- Writes s over the bytes from pos on. Raises where it does not fit in the length.
+---@param pos integer from 1, or negative from the end
+---@param s string
+---@return bytepool.Buffer self
+function Buffer:set_string(pos, s) end
