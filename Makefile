@@ -73,7 +73,7 @@ LUA_OBJ  := $(patsubst lua/binding/%.c,$(MODDIR)/obj/%.o,$(wildcard lua/binding/
 C_TESTS  := $(patsubst tests/%.c,$(BUILD)/test/%,$(wildcard tests/check_*.c))
 STRESS   := $(patsubst tests/stress/%.c,$(BUILD)/stress/%,$(wildcard tests/stress/*.c))
 BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
-C_FILES  := $(wildcard core/*.[ch] lua/binding/*.[ch] tests/*.[ch] tests/*/*.[ch])
+C_FILES  := $(wildcard core/*.[ch] lua/binding/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 LUA_FILES:= $(wildcard lua/*/*.lua lua/*/*/*.lua lua/bin/* spec/*.lua spec/*/*.lua tests/*.lua tests/*/*.lua)
 
 all: module libs ## the module for $(LUA) and the C libraries (the default)

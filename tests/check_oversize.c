@@ -178,6 +178,29 @@ START_TEST(raw_ones) {
 }
 END_TEST
 
+/* Those that share a slab with live ones give their pages back as well. */
+START_TEST(freed_beside_live_ones) {
+    bp_pool *pool = small_pool();
+    size_t n = 600000, before = memory_is_observable() ? resident() : 0;
+    for (size_t i = 0; i < LIVE; i++) {
+        live[i] = bp_buffer_get(pool, n);
+        ck_assert_ptr_nonnull(live[i]);
+        fill(bp_buffer_data(live[i]), n, i);
+    }
+    if (before) ck_assert_uint_gt(resident(), before + LIVE * n / 2);
+    for (size_t i = 0; i < LIVE; i++)
+        if (i % 16) ck_assert_int_eq(bp_buffer_release(pool, live[i]), BP_OK);
+    if (before) ck_assert_uint_lt(resident(), before + LIVE / 16 * n + 8 * MIB);
+    for (size_t i = 0; i < LIVE; i += 16) {
+        ck_assert(filled(bp_buffer_data(live[i]), n, i));
+        ck_assert_int_eq(bp_buffer_release(pool, live[i]), BP_OK);
+    }
+    ck_assert_uint_eq(stats_of(pool).owned_bytes, 0);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 /* Freed memory is the system's again, and its address space serves the next one:
  * 2 GiB of requests must neither stay resident nor use up 2 GiB of addresses. */
 START_TEST(freed_at_the_last_release) {
@@ -210,6 +233,7 @@ int main(void) {
     tcase_add_test(tc, one_release_too_many);
     tcase_add_test(tc, many_at_once);
     tcase_add_test(tc, raw_ones);
+    tcase_add_test(tc, freed_beside_live_ones);
     tcase_add_test(tc, freed_at_the_last_release);
     return run_suite(suite);
 }

@@ -267,13 +267,56 @@ START_TEST(destroy_while_threads_hold) {
 }
 END_TEST
 
+/* ---- trim ------------------------------------------------------------------------------------ */
+
+static void *keep_a_cache(void *arg) {
+    holder *h = arg;
+    bp_buffer *b[BATCH];
+    size_t failed = 0;
+    for (size_t i = 0; i < BATCH; i++) failed += !(b[i] = bp_buffer_get(h->pool, 4096));
+    for (size_t i = 0; i < BATCH && !failed; i++)
+        failed += bp_buffer_release(h->pool, b[i]) != BP_OK;
+    pthread_barrier_wait(h->step);
+    pthread_barrier_wait(h->step);
+    /* an oversize request is never served by the fast half */
+    bp_buffer *large = bp_buffer_get(h->pool, MIB);
+    failed += !large || bp_buffer_release(h->pool, large) != BP_OK;
+    pthread_barrier_wait(h->step);
+    pthread_barrier_wait(h->step);
+    return failures(failed);
+}
+
+START_TEST(trim_reaches_the_caches_of_others) {
+    pthread_barrier_t step;
+    pthread_t id;
+    pthread_barrier_init(&step, NULL, 2);
+    holder h = {fresh_pool(), &step};
+    start(&id, keep_a_cache, &h);
+    pthread_barrier_wait(&step);
+    ck_assert_uint_gt(stats_of(h.pool).tiers[2].cached, 0);
+    ck_assert_uint_eq(stats_of(h.pool).tiers[2].idle, BATCH);
+    bp_pool_trim(h.pool);
+    pthread_barrier_wait(&step);
+    pthread_barrier_wait(&step);
+    ck_assert_uint_eq(stats_of(h.pool).tiers[2].cached, 0);
+    bp_pool_trim(h.pool);
+    ck_assert_uint_eq(stats_of(h.pool).owned_bytes, 0);
+    ASSERT_POOL(h.pool);
+    pthread_barrier_wait(&step);
+    ck_assert_uint_eq(finish(id), 0);
+    pthread_barrier_destroy(&step);
+    bp_pool_destroy(h.pool);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("threads");
     TCase *tc = add_case(suite, "exchange");
     tcase_add_test(tc, get_here_release_there);
     tcase_add_test(tc, random_work_of_many);
     tcase_add_test(tc, release_on_a_thread_new_to_the_pool);
-    tc = add_case(suite, "ends");
+    tc = add_case(suite, "one pool");
     tcase_add_test(tc, destroy_while_threads_hold);
+    tcase_add_test(tc, trim_reaches_the_caches_of_others);
     return run_suite(suite);
 }

@@ -1,4 +1,4 @@
-/* Helpers shared by the C tests. Only bytepool.h is under test here: nothing in
+/* Helpers shared by the C tests. They use bytepool.h alone: nothing in
  * this file looks behind it. The stress programs define SUPPORT_NO_CHECK and
  * need no libcheck. */
 #ifndef BYTEPOOL_TESTS_SUPPORT_H

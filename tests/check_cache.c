@@ -1,0 +1,165 @@
+/* The thread cache from the inside: the order of a bin, its trades with the depot, its
+ * lease, and what it does when the pool is over its idle bound. */
+#include <pthread.h>
+
+#include "cache.h"
+#include "support.h"
+
+static const size_t tiers[] = {1000, 4096, 2 * 1024 * 1024};
+static bp_pool *pool;
+
+static bp_pool *pool_with(size_t max_idle) {
+    bp_pool *made = pool_of(tiers, COUNT_OF(tiers), max_idle);
+    ck_assert_ptr_nonnull(made);
+    return made;
+}
+
+static void setup(void) {
+    pool = pool_with(64 * MIB);
+}
+
+static void teardown(void) {
+    char message[200] = "";
+    ck_assert_msg(bp_pool_check(pool, message, sizeof message) == BP_OK, "%s", message);
+    bp_pool_destroy(pool);
+}
+
+static bp_bin *bin_of(uint32_t tier) {
+    return &bp__cache_of(pool)->bins[tier];
+}
+
+START_TEST(every_size_meets_the_lowest_tier_that_holds_it) {
+    for (size_t n = 1; n <= 5 * MIB; n += n < 70000 ? 1 : 997) {
+        uint32_t model = 0;
+        while (model < COUNT_OF(tiers) && tiers[model] < n) {
+            model++;
+        }
+        ck_assert_uint_eq(bp__tier_of(pool, n), model);
+    }
+    ck_assert_uint_eq(bp__tier_of(pool, BP_MAX_SIZE), COUNT_OF(tiers));
+    ck_assert_uint_ge(bp__tier_of(pool, 0), COUNT_OF(tiers)); /* the slow half knows 0 */
+}
+END_TEST
+
+START_TEST(a_single_block_goes_round_in_the_hot_slot) {
+    bp_buffer *b = bp_buffer_get(pool, 4096);
+    bp_buffer_release(pool, b);
+    ck_assert_ptr_eq(bin_of(1)->hot, b);
+    ck_assert_uint_eq(bin_of(1)->n, 0);
+    ck_assert_ptr_eq(bp_buffer_get(pool, 4000), b);
+    ck_assert_ptr_null(bin_of(1)->hot);
+    bp_buffer_release(pool, b);
+}
+END_TEST
+
+START_TEST(a_full_bin_gives_its_older_half) {
+    bp_buffer *b[BP_CACHE_BLOCKS + 1];
+    for (size_t i = 0; i < COUNT_OF(b); i++) {
+        b[i] = bp_buffer_get(pool, 4096);
+    }
+    uint32_t cap = bin_of(1)->cap;
+    ck_assert_uint_eq(cap, BP_CACHE_BLOCKS - 1);
+    for (size_t i = 0; i < BP_CACHE_BLOCKS; i++) {
+        bp_buffer_release(pool, b[i]);
+    }
+    ck_assert_uint_eq(bin_of(1)->n, cap);
+    ck_assert_uint_eq(bp_peek(&pool->depots[1].free), 0);
+    bp_buffer_release(pool, b[BP_CACHE_BLOCKS]);
+    ck_assert_uint_eq(bp_peek(&pool->depots[1].free), (cap + 1) / 2);
+    ck_assert_ptr_eq(bin_of(1)->slots[bin_of(1)->n - 1], b[BP_CACHE_BLOCKS]);
+    ck_assert_ptr_eq(bin_of(1)->slots[0], b[1 + (cap + 1) / 2]); /* b[0] is hot */
+}
+END_TEST
+
+START_TEST(a_bin_holds_one_mebibyte_or_one_block) {
+    bp_buffer *b[2] = {bp_buffer_get(pool, tiers[2]), bp_buffer_get(pool, tiers[2])};
+    ck_assert_uint_eq(bin_of(2)->cap, 0);
+    bp_buffer_release(pool, b[0]);
+    bp_buffer_release(pool, b[1]);
+    ck_assert_ptr_eq(bin_of(2)->hot, b[0]);
+    ck_assert_uint_eq(bp_peek(&pool->depots[2].free), 1);
+}
+END_TEST
+
+static void *attach(void *arg) {
+    bp_buffer_release(arg, bp_buffer_get(arg, 1));
+    ck_assert_uint_le(bp_peek(&((bp_pool *)arg)->leased), ((bp_pool *)arg)->max_idle / 2);
+    return NULL;
+}
+
+START_TEST(leases_stay_within_half_of_max_idle) {
+    static const size_t bounds[] = {0, 1, 1000, 100000, 10 * MIB};
+    for (size_t i = 0; i < COUNT_OF(bounds); i++) {
+        bp_pool *small = pool_with(bounds[i]);
+        pthread_t threads[8];
+        for (size_t t = 0; t < COUNT_OF(threads); t++) {
+            ck_assert_int_eq(pthread_create(&threads[t], NULL, attach, small), 0);
+        }
+        attach(small);
+        for (size_t t = 0; t < COUNT_OF(threads); t++) {
+            pthread_join(threads[t], NULL);
+        }
+        ck_assert_uint_eq(bp_peek(&small->leased), bp__cache_of(small)->lease);
+        bp_pool_destroy(small);
+    }
+}
+END_TEST
+
+/* Blocks of many slabs, one of each in the cache, would keep all those slabs. */
+START_TEST(over_the_bound_a_cache_holds_nothing) {
+    enum { N = 20000 };
+    static bp_buffer *b[N];
+    for (int i = 0; i < N; i++) {
+        b[i] = bp_buffer_get(pool, 4096);
+    }
+    pool->max_idle = 8 * MIB;
+    /* Every 97th stays, so that no slab empties. */
+    for (int i = 0; i < N; i++) {
+        if (i % 97 != 0) {
+            bp_buffer_release(pool, b[i]);
+        }
+    }
+    ck_assert(bp__cache_of(pool)->shut);
+    ck_assert_ptr_eq(bin_of(1)->hot, BP_HOT_SHUT);
+    for (int i = 0; i < N; i += 97) {
+        bp_buffer_release(pool, b[i]);
+    }
+    bp_stats s;
+    bp_pool_stats(pool, &s);
+    ck_assert_uint_le(s.idle_bytes, pool->max_idle);
+    bp_buffer_release(pool, bp_buffer_get(pool, 4096));
+    ck_assert(!bp__cache_of(pool)->shut);
+    pool->max_idle = 64 * MIB; /* for the lease that teardown checks */
+}
+END_TEST
+
+static void *trim(void *arg) {
+    bp_pool_trim(arg);
+    return NULL;
+}
+
+START_TEST(a_trim_elsewhere_is_honoured_at_the_next_slow_half) {
+    bp_buffer_release(pool, bp_buffer_get(pool, 4096));
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, trim, pool), 0);
+    pthread_join(thread, NULL);
+    ck_assert_ptr_nonnull(bin_of(1)->hot);
+    bp_buffer *b = bp_buffer_get(pool, 1000); /* nothing cached: the slow half */
+    ck_assert_ptr_null(bin_of(1)->hot);
+    bp_buffer_release(pool, b);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("cache");
+    TCase *tc = add_case(suite, "cache");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, every_size_meets_the_lowest_tier_that_holds_it);
+    tcase_add_test(tc, a_single_block_goes_round_in_the_hot_slot);
+    tcase_add_test(tc, a_full_bin_gives_its_older_half);
+    tcase_add_test(tc, a_bin_holds_one_mebibyte_or_one_block);
+    tcase_add_test(tc, leases_stay_within_half_of_max_idle);
+    tcase_add_test(tc, over_the_bound_a_cache_holds_nothing);
+    tcase_add_test(tc, a_trim_elsewhere_is_honoured_at_the_next_slow_half);
+    return run_suite(suite);
+}
