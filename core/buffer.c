@@ -57,18 +57,12 @@ int bp_raw_put(bp_pool *pool, void *p) {
     return BP_LIKELY(bp__cache_put(pool, b)) ? BP_OK : bp__buffer_release_slow(pool, b);
 }
 
-void *bp_buffer_data(const bp_buffer *b) {
-    return (uint8_t *)(uintptr_t)b + b->to_data;
-}
+void *bp_buffer_data(const bp_buffer *b) { return (uint8_t *)(uintptr_t)b + b->to_data; }
 
-size_t bp_buffer_length(const bp_buffer *b) {
-    return (size_t)b->length;
-}
+size_t bp_buffer_length(const bp_buffer *b) { return (size_t)b->length; }
 
 size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b) {
     return b->bin < pool->tier_count ? pool->sizes[b->bin] : (size_t)b->length;
 }
 
-uint32_t bp_buffer_ref_count(const bp_buffer *b) {
-    return bp_peek(&b->refs);
-}
+uint32_t bp_buffer_ref_count(const bp_buffer *b) { return bp_peek(&b->refs); }

@@ -38,8 +38,8 @@ extern "C" {
 #define BP_API
 #endif
 
-#define BP_MAX_TIERS 64           /* tiers a pool can have */
-#define BP_MAX_POOLS 4096         /* pools a process can have at once */
+#define BP_MAX_TIERS 64   /* tiers a pool can have */
+#define BP_MAX_POOLS 4096 /* pools a process can have at once */
 /* The largest request: 1 TiB, or 1 GiB where size_t has 32 bits. */
 #define BP_MAX_SIZE ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 
@@ -178,8 +178,8 @@ typedef struct bp_tier_stats {
 
 typedef struct bp_stats {
     size_t tier_count;
-    uint64_t requests;         /* = total_get + discarded */
-    uint64_t total_get;        /* sums over the tiers */
+    uint64_t requests;  /* = total_get + discarded */
+    uint64_t total_get; /* sums over the tiers */
     uint64_t total_put;
     uint64_t discarded;        /* requests above the largest tier */
     uint64_t discarded_put;    /* of those, given back */

@@ -24,7 +24,8 @@ static size_t plan(const bp_pool *pool, uint32_t *counts) {
     }
     size_t lease = 0;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
-        size_t part = (size_t)((double)share * ((double)(counts[t] * pool->sizes[t]) / (double)want));
+        size_t part =
+            (size_t)((double)share * ((double)(counts[t] * pool->sizes[t]) / (double)want));
         counts[t] = (uint32_t)(part / pool->sizes[t]);
         lease += counts[t] * pool->sizes[t];
     }

@@ -16,8 +16,9 @@ static bool equal(report *r, const char *what, uint64_t tier, uint64_t left, uin
     if (left != right && !r->failed) {
         r->failed = true;
         if (r->message != NULL) {
-            (void)snprintf(r->message, r->size, "tier %llu: %s: %llu is not %llu", (unsigned long long)tier, what,
-                           (unsigned long long)left, (unsigned long long)right);
+            (void)snprintf(r->message, r->size, "tier %llu: %s: %llu is not %llu",
+                           (unsigned long long)tier, what, (unsigned long long)left,
+                           (unsigned long long)right);
         }
     }
     return !r->failed;
@@ -55,7 +56,8 @@ static void count_slab(bp_pool *pool, bp_depot *d, uint32_t slab, tally *t, repo
         bool is_live = bp_peek(&b->refs) > 0;
         t->live += is_live ? 1 : 0;
         equal(r, "a free block has no reference", d->number, is_free && is_live, 0);
-        equal(r, "header names its place", d->number, b->slab == slab && b->index == i && b->to_data != 0, 1);
+        equal(r, "header names its place", d->number,
+              b->slab == slab && b->index == i && b->to_data != 0, 1);
     }
     t->free += s->free;
     t->carved += s->carved;
@@ -71,7 +73,8 @@ static void count_slabs(bp_pool *pool, tally *tallies, report *r) {
             if (use == BP_USE_FREE) {
                 free++;
             } else if (use != BP_USE_TAIL) {
-                count_slab(pool, &pool->depots[use - 1], i << BP_REGION_SHIFT | at, &tallies[use - 1], r);
+                count_slab(pool, &pool->depots[use - 1], i << BP_REGION_SHIFT | at,
+                           &tallies[use - 1], r);
             }
         }
         equal(r, "region.free_count = free slabs", BP_DEPOTS, region->free_count, free);
@@ -84,8 +87,8 @@ static void count_bins(bp_pool *pool, uint32_t tier, uint64_t *cached, uint64_t 
         const bp_bin *bin = &c->bins[tier];
         const struct bp_slow_counts *slow = &c->slow[tier];
         uint64_t held = bin->n + ((uintptr_t)bin->hot > (uintptr_t)BP_HOT_SHUT ? 1u : 0u);
-        uint64_t counted =
-            bp_peek(&slow->refilled) + bp_peek(&bin->put) - bp_peek(&bin->hit) - bp_peek(&slow->flushed);
+        uint64_t counted = bp_peek(&slow->refilled) + bp_peek(&bin->put) - bp_peek(&bin->hit) -
+                           bp_peek(&slow->flushed);
         equal(r, "cached = refilled + put - hit - flushed", tier, held, counted);
         equal(r, "a bin holds no more than its cap", tier, bin->n <= bin->cap, 1);
         *cached += held;
@@ -111,16 +114,22 @@ static void check_locked(bp_pool *pool, const bp_stats *s, report *r) {
     }
     for (uint32_t i = BP_MAX_TIERS; i < BP_DEPOTS; i++) {
         alone += tallies[i].live;
-        equal(r, "alone: depot.free = bits set", i, bp_peek(&pool->depots[i].free), tallies[i].free);
+        equal(r, "alone: depot.free = bits set", i, bp_peek(&pool->depots[i].free),
+              tallies[i].free);
     }
     for (const bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
         leased += c->lease;
     }
-    equal(r, "discarded - put = live alone headers", BP_DEPOTS, s->discarded - s->discarded_put, alone);
-    equal(r, "requests = total_get + discarded", BP_DEPOTS, s->requests, s->total_get + s->discarded);
-    equal(r, "owned_bytes = sum of owned * size + alone", BP_DEPOTS, bp_peek(&pool->owned_bytes), owned_bytes);
-    equal(r, "peak_owned_bytes >= owned_bytes", BP_DEPOTS, bp_peek(&pool->peak_owned_bytes) >= owned_bytes, 1);
-    equal(r, "empty_slabs = slabs with free = carved", BP_DEPOTS, bp_peek(&pool->empty_slabs), empty);
+    equal(r, "discarded - put = live alone headers", BP_DEPOTS, s->discarded - s->discarded_put,
+          alone);
+    equal(r, "requests = total_get + discarded", BP_DEPOTS, s->requests,
+          s->total_get + s->discarded);
+    equal(r, "owned_bytes = sum of owned * size + alone", BP_DEPOTS, bp_peek(&pool->owned_bytes),
+          owned_bytes);
+    equal(r, "peak_owned_bytes >= owned_bytes", BP_DEPOTS,
+          bp_peek(&pool->peak_owned_bytes) >= owned_bytes, 1);
+    equal(r, "empty_slabs = slabs with free = carved", BP_DEPOTS, bp_peek(&pool->empty_slabs),
+          empty);
     equal(r, "leased = sum of leases", BP_DEPOTS, bp_peek(&pool->leased), leased);
     equal(r, "leased <= max_idle / 2", BP_DEPOTS, leased <= pool->max_idle / 2, 1);
 }

@@ -8,9 +8,7 @@
 #include "internal.h"
 
 /* Alone blocks that are idle have no memory behind them: they count nothing. */
-static bool counts(const bp_depot *d) {
-    return d->bin != BP_BIN_NONE;
-}
+static bool counts(const bp_depot *d) { return d->bin != BP_BIN_NONE; }
 
 static void unlink_slab(bp_pool *pool, bp_depot *d, bp_slab *s) {
     *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = s->next;
@@ -50,8 +48,9 @@ static void settle_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s)
 void bp__owned_add(bp_pool *pool, size_t bytes) {
     uint64_t now = bp_add(&pool->owned_bytes, bytes) + bytes;
     uint64_t peak = bp_peek(&pool->peak_owned_bytes);
-    while (now > peak && !atomic_compare_exchange_weak_explicit(&pool->peak_owned_bytes, &peak, now,
-                                                                memory_order_relaxed, memory_order_relaxed)) {
+    while (now > peak &&
+           !atomic_compare_exchange_weak_explicit(&pool->peak_owned_bytes, &peak, now,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 
@@ -98,7 +97,8 @@ static void give_chain(bp_pool *pool, uint32_t chain) {
 }
 
 /* Moves set bits of one slab to out; returns how many. */
-static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, bp_buffer **out, uint32_t n) {
+static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, bp_buffer **out,
+                          uint32_t n) {
     uint64_t *bits = bp__slab_bitmap(pool, slab);
     uint32_t got = 0;
     uint32_t word = s->hint;
@@ -155,7 +155,8 @@ void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n
 
 /* Any tier's empty slabs will do, not only those of the tier that went over. */
 void bp__idle_shrink(bp_pool *pool) {
-    for (uint32_t t = 0; t < pool->tier_count && bp__idle_over(pool) && bp_peek(&pool->empty_slabs) > 0; t++) {
+    for (uint32_t t = 0;
+         t < pool->tier_count && bp__idle_over(pool) && bp_peek(&pool->empty_slabs) > 0; t++) {
         bp_depot *d = &pool->depots[t];
         uint32_t chain = BP_NO_SLAB;
         pthread_mutex_lock(&d->lock);
@@ -254,14 +255,16 @@ static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, s
 
 /* All slabs are taken before the first block is made: then nothing can fail. */
 int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
-    if (count > 0 && (count > pool->max_idle / d->size ||
-                      bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) + count * d->size > pool->max_idle)) {
+    if (count > 0 &&
+        (count > pool->max_idle / d->size ||
+         bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) + count * d->size > pool->max_idle)) {
         return BP_ERR_LIMIT;
     }
     uint32_t chain = BP_NO_SLAB;
     pthread_mutex_lock(&d->lock);
     uint32_t open = d->carving;
-    size_t room = open == BP_NO_SLAB ? 0 : bp__slab_at(pool, open)->blocks - bp__slab_at(pool, open)->carved;
+    size_t room =
+        open == BP_NO_SLAB ? 0 : bp__slab_at(pool, open)->blocks - bp__slab_at(pool, open)->carved;
     for (; room < count; room += d->blocks) {
         uint32_t slab = bp__slab_take(pool, d, d->run);
         if (slab == BP_NO_SLAB) {

@@ -27,8 +27,8 @@
 /* from sys.c: all that is asked of the operating system and of malloc */
 size_t bp__sys_page(void);
 size_t bp__sys_ram(void);
-size_t bp__sys_address_room(void); /* what RLIMIT_AS leaves, SIZE_MAX without one */
-void *bp__sys_reserve(size_t bytes); /* inaccessible, costs nothing; or NULL */
+size_t bp__sys_address_room(void);            /* what RLIMIT_AS leaves, SIZE_MAX without one */
+void *bp__sys_reserve(size_t bytes);          /* inaccessible, costs nothing; or NULL */
 bool bp__sys_commit(void *p, size_t bytes);   /* readable and writable, zero */
 void bp__sys_decommit(void *p, size_t bytes); /* stays accessible, reads as zero */
 void bp__sys_unmap(void *p, size_t bytes);
@@ -49,7 +49,7 @@ bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint
 uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run); /* or BP_NO_SLAB */
 void bp__slab_give(bp_pool *pool, uint32_t slab); /* decommits; nobody may name it */
 void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index);
-bp_buffer *bp__block_find(bp_pool *pool, const void *p); /* trusts nothing around p */
+bp_buffer *bp__block_find(bp_pool *pool, const void *p);  /* trusts nothing around p */
 bool bp__header_valid(bp_pool *pool, const bp_buffer *b); /* nor around b */
 void bp__regions_free(bp_pool *pool);
 
@@ -80,7 +80,8 @@ BP_COLD int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b); /* no referenc
 
 /* from thread.c */
 extern __attribute__((visibility("hidden"))) BP_TLS bp_thread *bp__thread;
-bp_cache *bp__cache_attach(bp_pool *pool); /* NULL: closed, or no memory */
+bool bp__threads_start(void);               /* before the first pool; false without memory */
+bp_cache *bp__cache_attach(bp_pool *pool);  /* NULL: closed, or no memory */
 void bp__caches_drop_locked(bp_pool *pool); /* of a pool that has nothing out */
 
 /* from registry.c: every pool of the process, by slot */

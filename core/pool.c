@@ -7,22 +7,30 @@
 
 #define MAX_RECENT 65536u
 
-const char *bp_version(void) {
-    return BP_VERSION;
-}
+const char *bp_version(void) { return BP_VERSION; }
 
 const char *bp_strerror(int status) {
     switch (status) {
-    case BP_OK: return "ok";
-    case BP_ERR_ARG: return "argument out of range";
-    case BP_ERR_NOMEM: return "out of memory";
-    case BP_ERR_DEAD: return "buffer already released";
-    case BP_ERR_FOREIGN: return "not of this pool";
-    case BP_ERR_SHARED: return "buffer is shared";
-    case BP_ERR_KIND: return "raw pointer and buffer calls mixed";
-    case BP_ERR_CLOSED: return "the pool is closed";
-    case BP_ERR_LIMIT: return "limit reached";
-    default: return "unknown status";
+    case BP_OK:
+        return "ok";
+    case BP_ERR_ARG:
+        return "argument out of range";
+    case BP_ERR_NOMEM:
+        return "out of memory";
+    case BP_ERR_DEAD:
+        return "buffer already released";
+    case BP_ERR_FOREIGN:
+        return "not of this pool";
+    case BP_ERR_SHARED:
+        return "buffer is shared";
+    case BP_ERR_KIND:
+        return "raw pointer and buffer calls mixed";
+    case BP_ERR_CLOSED:
+        return "the pool is closed";
+    case BP_ERR_LIMIT:
+        return "limit reached";
+    default:
+        return "unknown status";
     }
 }
 
@@ -93,8 +101,8 @@ static void pool_free(bp_pool *pool) {
 
 bp_pool *bp_pool_create(const bp_options *o, bp_error *error) {
     bp_options defaults;
-    bp_error local;
-    bp_error *e = error != NULL ? error : &local;
+    bp_error unasked = {BP_OK, 0, ""};
+    bp_error *e = error != NULL ? error : &unasked;
     memset(e, 0, sizeof *e);
     if (o == NULL) {
         bp_options_init(&defaults);
@@ -107,7 +115,8 @@ bp_pool *bp_pool_create(const bp_options *o, bp_error *error) {
     while (ring < o->recent_size) {
         ring <<= 1;
     }
-    bp_pool *pool = bp__sys_alloc(sizeof *pool);
+    bool started = bp__threads_start(); /* fork must know the locks before the first pool */
+    bp_pool *pool = started ? bp__sys_alloc(sizeof *pool) : NULL;
     _Atomic uint64_t *recent = bp__sys_alloc(ring * sizeof *recent);
     if (pool == NULL || recent == NULL) {
         bp__sys_free(pool);
@@ -180,6 +189,4 @@ const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count) {
     return pool->sizes;
 }
 
-const char *bp_pool_name(const bp_pool *pool) {
-    return pool->name;
-}
+const char *bp_pool_name(const bp_pool *pool) { return pool->name; }

@@ -10,13 +10,9 @@
 #define DEFAULT_REGION ((size_t)16 << 30)
 #define COLOURS        32u
 
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-static size_t bitmap_bytes(const bp_depot *d) {
-    return round_up((d->blocks + 7) / 8, BP_LINE);
-}
+static size_t bitmap_bytes(const bp_depot *d) { return round_up((d->blocks + 7) / 8, BP_LINE); }
 
 static size_t header_area(const bp_depot *d) {
     return bitmap_bytes(d) + COLOURS * BP_LINE + ((size_t)d->blocks << d->header_shift);
@@ -30,9 +26,7 @@ bp_region *bp__region_of(bp_pool *pool, uint32_t slab) {
     return bp_acquire(&pool->regions[slab >> BP_REGION_SHIFT]);
 }
 
-static uint32_t local(uint32_t slab) {
-    return slab & ((1u << BP_REGION_SHIFT) - 1);
-}
+static uint32_t local(uint32_t slab) { return slab & ((1u << BP_REGION_SHIFT) - 1); }
 
 bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab) {
     return &bp__region_of(pool, slab)->slabs[local(slab)];
@@ -146,9 +140,7 @@ static uint32_t bump_free(bp_region *r, uint32_t run) {
     return first;
 }
 
-static uint64_t magic(size_t divisor) {
-    return (((uint64_t)1 << 44) + divisor - 1) / divisor;
-}
+static uint64_t magic(size_t divisor) { return (((uint64_t)1 << 44) + divisor - 1) / divisor; }
 
 static void slab_open(bp_region *r, uint32_t at, const bp_depot *d, uint32_t run) {
     bp_slab *s = &r->slabs[at];
@@ -217,8 +209,8 @@ void bp__slab_give(bp_pool *pool, uint32_t slab) {
 void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
     bp_region *r = bp__region_of(pool, slab);
     bp_buffer *b = bp__slab_header(pool, d, slab, index);
-    uint8_t *data = r->data + ((size_t)local(slab) << BP_SLAB_SHIFT) + bp__slab_at(pool, slab)->data_colour +
-                    block_offset(d, index);
+    uint8_t *data = r->data + ((size_t)local(slab) << BP_SLAB_SHIFT) +
+                    bp__slab_at(pool, slab)->data_colour + block_offset(d, index);
     b->bin = d->bin;
     b->slab = slab;
     b->index = index;
@@ -276,7 +268,8 @@ bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
             return false;
         }
         size_t rel = off % r->header_stride - s->header_off;
-        return rel >> s->header_shift < s->blocks && rel % ((size_t)1 << s->header_shift) == 0 && b->to_data != 0;
+        return rel >> s->header_shift < s->blocks && rel % ((size_t)1 << s->header_shift) == 0 &&
+               b->to_data != 0;
     }
     return false;
 }

@@ -148,7 +148,8 @@ void bp__recent_keep_locked(bp_cache *c) {
  * are found again by walking the list: their number has no bound. */
 static size_t merge_locked(bp_pool *pool, uint64_t *out, size_t max) {
     size_t got = 0;
-    ring gone = ring_of(pool->recent, pool->recent_mask, bp_peek(&pool->recent_next), pool->recent_size);
+    ring gone =
+        ring_of(pool->recent, pool->recent_mask, bp_peek(&pool->recent_next), pool->recent_size);
     for (uint64_t depth = 0, found = 1; found > 0 && got < max; depth++) {
         found = 0;
         for (bp_cache *c = pool->caches; c != NULL && got < max; c = c->pool_next) {
@@ -175,7 +176,8 @@ size_t bp_pool_recent(bp_pool *pool, uint64_t *out, size_t max) {
     max = max < pool->recent_size ? max : pool->recent_size;
     pthread_mutex_lock(&bp__registry);
     if (pool->recent_exact) {
-        ring r = ring_of(pool->recent, pool->recent_mask, bp_peek(&pool->recent_next), pool->recent_size);
+        ring r = ring_of(pool->recent, pool->recent_mask, bp_peek(&pool->recent_next),
+                         pool->recent_size);
         while (got < max && r.left > 0) {
             out[got++] = ring_back(&r);
         }

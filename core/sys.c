@@ -76,16 +76,15 @@ void bp__sys_decommit(void *p, size_t bytes) {
     }
 #else
     /* Elsewhere DONTNEED need not clear: a new mapping over the old one does. */
-    if (mmap(p, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p) {
+    if (mmap(p, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+        p) {
         return;
     }
 #endif
     memset(p, 0, bytes); /* locked pages: kept, but the promise of zero holds */
 }
 
-void bp__sys_unmap(void *p, size_t bytes) {
-    (void)munmap(p, bytes);
-}
+void bp__sys_unmap(void *p, size_t bytes) { (void)munmap(p, bytes); }
 
 void *bp__sys_alloc(size_t bytes) {
     void *p = NULL;
@@ -95,6 +94,4 @@ void *bp__sys_alloc(size_t bytes) {
     return memset(p, 0, bytes);
 }
 
-void bp__sys_free(void *p) {
-    free(p);
-}
+void bp__sys_free(void *p) { free(p); }

@@ -55,17 +55,16 @@ static void thread_end(void *arg) {
     bp__sys_unmap(thread, sizeof *thread);
 }
 
-static void start(void) {
-    started = bp__registry_start(thread_end, &thread_key);
+static void start(void) { started = bp__registry_start(thread_end, &thread_key); }
+
+bool bp__threads_start(void) {
+    pthread_once(&once, start);
+    return started;
 }
 
 /* 32 KiB of which a thread touches the pages of the slots it uses: mapped, not
  * allocated, for then the rest costs nothing. */
 static bool thread_begin(void) {
-    pthread_once(&once, start);
-    if (!started) {
-        return false;
-    }
     bp_thread *thread = bp__sys_reserve(sizeof *thread);
     if (thread == NULL) {
         return false;

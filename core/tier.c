@@ -28,8 +28,8 @@ static bool refuse(bp_error *e, size_t index, const char *format, size_t a, size
 bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *e) {
     if (sizes == NULL || count < 1 || count > BP_MAX_TIERS) {
         e->status = BP_ERR_ARG;
-        (void)snprintf(e->message, sizeof e->message, "tiers must be 1 to %d sizes, got %zu", BP_MAX_TIERS,
-                       sizes == NULL ? (size_t)0 : count);
+        (void)snprintf(e->message, sizeof e->message, "tiers must be 1 to %d sizes, got %zu",
+                       BP_MAX_TIERS, sizes == NULL ? (size_t)0 : count);
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -37,7 +37,8 @@ bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *e) {
             return refuse(e, i, "tiers[%zu] is %zu, must be from 1 to %zu", sizes[i], BP_MAX_SIZE);
         }
         if (i > 0 && sizes[i] <= sizes[i - 1]) {
-            return refuse(e, i, "tiers[%zu] is %zu, not above the one before it, %zu", sizes[i], sizes[i - 1]);
+            return refuse(e, i, "tiers[%zu] is %zu, not above the one before it, %zu", sizes[i],
+                          sizes[i - 1]);
         }
     }
     return true;
@@ -63,9 +64,7 @@ void bp__tier_index(bp_pool *pool) {
     }
 }
 
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 /* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class,
  * whose blocks lie on pages so that one alone can be given back. */

@@ -56,20 +56,20 @@
 #include "atomic.h"
 #include "bytepool.h"
 
-#define BP_LINE          64u
-#define BP_SLAB_SHIFT    22u
-#define BP_SLAB          ((size_t)1 << BP_SLAB_SHIFT)
-#define BP_GROUP         8u        /* blocks between two gaps */
-#define BP_PAGE_CLASSES  10u       /* alone blocks of 1, 2, 4 .. 512 pages */
-#define BP_RUNS          (BP_MAX_TIERS + BP_PAGE_CLASSES) /* alone blocks larger than those */
-#define BP_DEPOTS        (BP_RUNS + 1u)
-#define BP_BIN_NONE      BP_MAX_TIERS /* the bin that is empty and full at once */
-#define BP_MAX_REGIONS   256u
-#define BP_REGION_SHIFT  24u       /* a slab id is region << 24 | slab of the region */
-#define BP_NO_SLAB       UINT32_MAX
-#define BP_CACHE_BYTES   ((size_t)1 << 20) /* most a bin holds, or one block */
-#define BP_CACHE_BLOCKS  256u
-#define BP_MAX_REFS      0x7fffffffu
+#define BP_LINE         64u
+#define BP_SLAB_SHIFT   22u
+#define BP_SLAB         ((size_t)1 << BP_SLAB_SHIFT)
+#define BP_GROUP        8u                               /* blocks between two gaps */
+#define BP_PAGE_CLASSES 10u                              /* alone blocks of 1, 2, 4 .. 512 pages */
+#define BP_RUNS         (BP_MAX_TIERS + BP_PAGE_CLASSES) /* alone blocks larger than those */
+#define BP_DEPOTS       (BP_RUNS + 1u)
+#define BP_BIN_NONE     BP_MAX_TIERS /* the bin that is empty and full at once */
+#define BP_MAX_REGIONS  256u
+#define BP_REGION_SHIFT 24u /* a slab id is region << 24 | slab of the region */
+#define BP_NO_SLAB      UINT32_MAX
+#define BP_CACHE_BYTES  ((size_t)1 << 20) /* most a bin holds, or one block */
+#define BP_CACHE_BLOCKS 256u
+#define BP_MAX_REFS     0x7fffffffu
 
 enum { BP_KIND_NONE = 0, BP_KIND_HANDLE = 1, BP_KIND_RAW = 2 };
 
@@ -94,18 +94,18 @@ enum { BP_USE_FREE = 0, BP_USE_TAIL = 255 };
 enum { BP_UNLISTED = 0, BP_PARTIAL = 1, BP_EMPTY = 2 };
 typedef struct bp_slab {
     _Atomic uint8_t use;
-    uint8_t place;        /* in its depot's list: BP_UNLISTED, BP_PARTIAL, BP_EMPTY */
-    uint8_t header_shift; /* 5, or 6 where each header has a line of its own */
-    uint32_t run;         /* slabs in the run, 1 for a slab cut into blocks */
-    uint32_t blocks;      /* that fit */
-    uint32_t carved;      /* of those, made known; the rest was never touched */
-    uint32_t free;        /* bits set in the bitmap */
-    uint32_t hint;        /* no bit is set in a word below this one */
-    uint32_t next, prev;  /* the depot's list; BP_NO_SLAB ends it */
-    uint32_t data_colour; /* bytes before the first block */
-    uint32_t header_off;  /* bytes from the slab's header area to header 0 */
-    uint32_t stride;      /* bytes from a block to the next of its group */
-    uint32_t group;       /* bytes from a group of blocks to the next */
+    uint8_t place;                      /* in its depot's list: BP_UNLISTED, BP_PARTIAL, BP_EMPTY */
+    uint8_t header_shift;               /* 5, or 6 where each header has a line of its own */
+    uint32_t run;                       /* slabs in the run, 1 for a slab cut into blocks */
+    uint32_t blocks;                    /* that fit */
+    uint32_t carved;                    /* of those, made known; the rest was never touched */
+    uint32_t free;                      /* bits set in the bitmap */
+    uint32_t hint;                      /* no bit is set in a word below this one */
+    uint32_t next, prev;                /* the depot's list; BP_NO_SLAB ends it */
+    uint32_t data_colour;               /* bytes before the first block */
+    uint32_t header_off;                /* bytes from the slab's header area to header 0 */
+    uint32_t stride;                    /* bytes from a block to the next of its group */
+    uint32_t group;                     /* bytes from a group of blocks to the next */
     uint64_t stride_magic, group_magic; /* ceil(2^44 / stride), / group: see block_index */
 } bp_slab;
 _Static_assert(sizeof(bp_slab) == BP_LINE, "the slab table is indexed by shifts");
@@ -147,9 +147,9 @@ typedef struct bp_depot {
 /* One tier in one thread's cache; only that thread writes it. `hot` stands ahead
  * of the stack: popping it does not wait for the store that pushed it. */
 typedef struct bp_bin {
-    bp_buffer *hot;   /* NULL, a block, or BP_HOT_SHUT: takes and gives none */
+    bp_buffer *hot; /* NULL, a block, or BP_HOT_SHUT: takes and gives none */
     bp_buffer **slots;
-    uint32_t n, cap;  /* of the stack */
+    uint32_t n, cap; /* of the stack */
     _Atomic uint64_t hit;
     _Atomic uint64_t put;
     bp_buffer *fresh; /* the next of fresh_left reserved blocks */
@@ -165,19 +165,19 @@ _Static_assert(sizeof(void *) != 8 || sizeof(bp_bin) == BP_LINE, "a bin is one l
  * read by stats; the lists belong to the registry's lock. */
 typedef struct bp_cache {
     bp_bin bins[BP_MAX_TIERS + 1];
-    _Atomic uint64_t requests;        /* also the next place in `recent` */
-    _Atomic uint64_t *recent;         /* ring of recent lengths */
+    _Atomic uint64_t requests; /* also the next place in `recent` */
+    _Atomic uint64_t *recent;  /* ring of recent lengths */
     uint64_t recent_mask;
     bp_pool *pool;
     uint32_t slot;
-    uint32_t trim_seen;               /* the pool's trim epoch honoured last */
-    bool shut;                        /* holds nothing: the pool is over max_idle */
-    size_t lease;                     /* bytes of max_idle it may fill */
+    uint32_t trim_seen; /* the pool's trim epoch honoured last */
+    bool shut;          /* holds nothing: the pool is over max_idle */
+    size_t lease;       /* bytes of max_idle it may fill */
     struct bp_cache *pool_next, *pool_prev;
     struct bp_cache *thread_next;
     struct bp_thread *thread;
     _Atomic uint64_t alone_get, alone_put, alone_bytes; /* oversize requests */
-    struct bp_slow_counts { /* written by the slow halves only */
+    struct bp_slow_counts {                             /* written by the slow halves only */
         _Atomic uint64_t miss, refilled, flushed;
     } slow[BP_MAX_TIERS];
 } bp_cache;
@@ -196,34 +196,33 @@ struct bp_pool {
     _Alignas(64) _Atomic uint32_t slot; /* 0 once the pool is closed */
     uint32_t tier_count;
     bool recent_exact;
-    size_t sizes[BP_MAX_TIERS + 1];     /* then SIZE_MAX */
-    uint8_t bucket[BP_BUCKETS];         /* bucket of n - 1 -> lowest tier to try */
+    size_t sizes[BP_MAX_TIERS + 1]; /* then SIZE_MAX */
+    uint8_t bucket[BP_BUCKETS];     /* bucket of n - 1 -> lowest tier to try */
 
     _Alignas(64) _Atomic uint64_t owned_bytes;
     _Atomic uint64_t peak_owned_bytes;
-    _Atomic uint64_t depot_bytes;       /* of idle blocks in the depots of tiers */
-    _Atomic uint32_t empty_slabs;       /* of tiers: what can go back to the system */
-    _Atomic uint64_t alone_bytes;       /* of live alone blocks */
-    _Atomic uint64_t leased;            /* sum of the caches' leases */
+    _Atomic uint64_t depot_bytes; /* of idle blocks in the depots of tiers */
+    _Atomic uint32_t empty_slabs; /* of tiers: what can go back to the system */
+    _Atomic uint64_t alone_bytes; /* of live alone blocks */
+    _Atomic uint64_t leased;      /* sum of the caches' leases */
     _Atomic uint64_t trimmed_bytes;
-    _Atomic uint32_t trim_epoch;        /* raised by trim; caches compare */
+    _Atomic uint32_t trim_epoch; /* raised by trim; caches compare */
 
     _Alignas(64) pthread_mutex_t region_lock;
     _Atomic(bp_region *) regions[BP_MAX_REGIONS];
     _Atomic uint32_t region_count;
-    size_t region_size;                 /* the option, or 0 */
-    size_t min_stride;                  /* of all depots: sizes the header area */
+    size_t region_size; /* the option, or 0 */
 
     /* Under the registry's lock. */
     bp_cache *caches;
-    uint32_t own_slot;                  /* the slot even when closed */
+    uint32_t own_slot; /* the slot even when closed */
     bool closed;
     struct bp_pool_totals { /* of caches that are gone and of releases that had none */
         uint64_t requests, alone_get, alone_put, alone_bytes;
     } gone;
 
-    _Atomic uint64_t recent_next;       /* place in `recent`: exact mode's ring, or */
-    _Atomic uint64_t *recent;           /* in relaxed mode that of threads gone */
+    _Atomic uint64_t recent_next; /* place in `recent`: exact mode's ring, or */
+    _Atomic uint64_t *recent;     /* in relaxed mode that of threads gone */
     uint64_t recent_mask;
     size_t recent_size;
     size_t max_idle;

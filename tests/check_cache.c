@@ -14,9 +14,7 @@ static bp_pool *pool_with(size_t max_idle) {
     return made;
 }
 
-static void setup(void) {
-    pool = pool_with(64 * MIB);
-}
+static void setup(void) { pool = pool_with(64 * MIB); }
 
 static void teardown(void) {
     char message[200] = "";
@@ -24,9 +22,7 @@ static void teardown(void) {
     bp_pool_destroy(pool);
 }
 
-static bp_bin *bin_of(uint32_t tier) {
-    return &bp__cache_of(pool)->bins[tier];
-}
+static bp_bin *bin_of(uint32_t tier) { return &bp__cache_of(pool)->bins[tier]; }
 
 START_TEST(every_size_meets_the_lowest_tier_that_holds_it) {
     for (size_t n = 1; n <= 5 * MIB; n += n < 70000 ? 1 : 997) {

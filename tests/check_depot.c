@@ -17,9 +17,7 @@ static void setup(void) {
     d = &pool->depots[1];
 }
 
-static void teardown(void) {
-    bp_pool_destroy(pool);
-}
+static void teardown(void) { bp_pool_destroy(pool); }
 
 /* n fresh blocks, owned as if a cache had handed them out. */
 static void make(bp_buffer **out, uint32_t n) {
@@ -29,9 +27,7 @@ static void make(bp_buffer **out, uint32_t n) {
     }
 }
 
-static uint32_t empties(void) {
-    return bp_peek(&pool->empty_slabs);
-}
+static uint32_t empties(void) { return bp_peek(&pool->empty_slabs); }
 
 START_TEST(what_is_given_is_taken_once) {
     bp_buffer *made[100], *taken[100];

@@ -1,6 +1,7 @@
 /* Ends of threads and of processes: what a thread leaves behind when it exits, and
  * what a child of fork inherits. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
@@ -233,6 +234,42 @@ START_TEST(fork_while_threads_work) {
 }
 END_TEST
 
+static _Atomic bool stop;
+
+static void *watch(void *pool) {
+    size_t broken = 0;
+    while (!stop) {
+        bp_stats s = stats_of(pool);
+        broken += s.tier_count != TIERS;
+    }
+    return failures(broken);
+}
+
+/* A pool may be made and watched before any thread gets from one: the child must
+ * not find the library's lock taken by a thread that it does not have. */
+START_TEST(fork_before_the_first_get) {
+    bp_pool *pool = fresh_pool();
+    pthread_t id;
+    stop = false;
+    start(&id, watch, pool);
+    int status = 0;
+    for (int round = 0; round < 50 && status == 0; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            signal(SIGALRM, SIG_DFL); /* libcheck's handler would end the whole run */
+            alarm(10);
+            bp_pool *own = bp_pool_create(NULL, NULL);
+            _exit(own && get_and_release(own) == NULL ? 0 : 1);
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child) status = -1;
+    }
+    stop = true;
+    ck_assert_uint_eq(finish(id), 0);
+    ck_assert_msg(status == 0, "child: status %#x", (unsigned)status);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("exit");
     TCase *tc = add_case(suite, "threads");
@@ -241,6 +278,7 @@ int main(void) {
     tcase_add_test(tc, destructors_may_use_the_pool);
     tcase_add_test(tc, the_pool_ends_before_the_thread);
     tc = add_case(suite, "fork");
+    tcase_add_test(tc, fork_before_the_first_get);
     tcase_add_test(tc, fork_while_threads_work);
     return run_suite(suite);
 }

@@ -83,7 +83,7 @@ START_TEST(few_of_a_slab_are_lost) {
 }
 END_TEST
 
-/* Every byte offset of a slab, for a size whose stride is no power of two. */
+/* Every offset of a slab that a block could have, and more, for a size whose stride is no power of two. */
 START_TEST(only_the_start_of_a_block_finds_it) {
     static const size_t sizes[] = {1000};
     bp_pool *pool = pool_in(sizes, 1, 0);
@@ -93,7 +93,7 @@ START_TEST(only_the_start_of_a_block_finds_it) {
         bp__block_carve(pool, d, slab, i);
     }
     uint32_t found = 0;
-    for (size_t off = 0; off < BP_SLAB; off++) {
+    for (size_t off = 0; off < BP_SLAB; off += off < 256 * KIB ? 1 : 8) {
         const bp_buffer *b = bp__block_find(pool, data_of(pool, slab) + off);
         if (b != NULL) {
             ck_assert_ptr_eq(bp_buffer_data(b), data_of(pool, slab) + off);

@@ -57,7 +57,8 @@ bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method) {
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of) {
     bpl_handle *h = bpl_to_handle(L, arg);
     if (h == NULL) {
-        bpl_raise(L, "%s: argument 'buf' must be a bytepool buffer, got %s", method, bpl_typename(L, arg));
+        bpl_raise(L, "%s: argument 'buf' must be a bytepool buffer, got %s", method,
+                  bpl_typename(L, arg));
     } else if (h->owned == 0) {
         bpl_raise(L, "%s: buffer already released", method);
     } else if (h->pool != of) {
@@ -99,8 +100,8 @@ size_t bpl_check_size(lua_State *L, int arg, const char *method, const char *nam
     bool whole = v >= 0 && v <= (double)BP_MAX_SIZE && (double)(int64_t)v == v;
     if (!whole || (v == 0 && !lua_isnumber(L, arg))) {
         bpl_push_shown(L, arg);
-        bpl_raise(L, "%s: argument '%s' must be a whole number from 0 to %zu, got %s", method, name, BP_MAX_SIZE,
-                  lua_tostring(L, -1));
+        bpl_raise(L, "%s: argument '%s' must be a whole number from 0 to %zu, got %s", method, name,
+                  BP_MAX_SIZE, lua_tostring(L, -1));
     }
     return (size_t)v;
 }
@@ -109,7 +110,8 @@ int64_t bpl_check_position(lua_State *L, int arg, const char *method, const char
     double v = lua_isnumber(L, arg) ? (double)lua_tonumber(L, arg) : (double)NAN;
     if (isnan(v) || (v != floor(v) && !isinf(v))) {
         bpl_push_shown(L, arg);
-        bpl_raise(L, "%s: argument '%s' must be a whole number, got %s", method, name, lua_tostring(L, -1));
+        bpl_raise(L, "%s: argument '%s' must be a whole number, got %s", method, name,
+                  lua_tostring(L, -1));
     }
     /* Beyond any length a position only says "before" or "behind". */
     double most = 4.0 * (double)BP_MAX_SIZE;

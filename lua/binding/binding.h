@@ -18,9 +18,9 @@
 #include "bytepool.h"
 #include "compat.h"
 
-#define BPL_LIVE lua_upvalueindex(1)
-#define BPL_DEAD lua_upvalueindex(2)
-#define BPL_POOL lua_upvalueindex(3)
+#define BPL_LIVE     lua_upvalueindex(1)
+#define BPL_DEAD     lua_upvalueindex(2)
+#define BPL_POOL     lua_upvalueindex(3)
 #define BPL_UPVALUES 3
 
 #define BPL_HANDLE_MAGIC 0x62754821u
@@ -42,17 +42,17 @@ typedef struct bpl_pool {
     bp_pool *pool; /* NULL once closed */
 } bpl_pool;
 
-#define BPL_CDEF                                                                                   \
-    "typedef struct bp_pool bp_pool;\n"                                                            \
-    "typedef struct bp_buffer bp_buffer;\n"                                                        \
-    "typedef struct { uint32_t magic, owned; uint8_t *data; size_t length;\n"                      \
-    "                 bp_buffer *block; bp_pool *pool; } bytepool_handle;\n"                       \
-    "typedef struct { uint32_t magic; bp_pool *pool; } bytepool_pool;\n"                           \
-    "int bp_buffer_retain(bp_buffer *);\n"                                                         \
-    "int bp_buffer_release(bp_pool *, bp_buffer *);\n"                                             \
-    "uint32_t bp_buffer_ref_count(const bp_buffer *);\n"                                           \
-    "uint8_t *bp_raw_get(bp_pool *, size_t, size_t *);\n"                                          \
-    "int bp_raw_put(bp_pool *, void *);\n"                                                         \
+#define BPL_CDEF                                                              \
+    "typedef struct bp_pool bp_pool;\n"                                       \
+    "typedef struct bp_buffer bp_buffer;\n"                                   \
+    "typedef struct { uint32_t magic, owned; uint8_t *data; size_t length;\n" \
+    "                 bp_buffer *block; bp_pool *pool; } bytepool_handle;\n"  \
+    "typedef struct { uint32_t magic; bp_pool *pool; } bytepool_pool;\n"      \
+    "int bp_buffer_retain(bp_buffer *);\n"                                    \
+    "int bp_buffer_release(bp_pool *, bp_buffer *);\n"                        \
+    "uint32_t bp_buffer_ref_count(const bp_buffer *);\n"                      \
+    "uint8_t *bp_raw_get(bp_pool *, size_t, size_t *);\n"                     \
+    "int bp_raw_put(bp_pool *, void *);\n"                                    \
     "const char *bp_strerror(int);\n"
 
 /* from args.c: checks that raise with the caller's line in front. `method` is the
@@ -70,7 +70,7 @@ void bpl_push_shown(lua_State *L, int arg); /* a bad value, as messages show it 
 
 /* from buffer.c */
 bpl_handle *bpl_push_buffer(lua_State *L, bp_pool *pool, size_t n); /* or pushes nil, message */
-void bpl_handle_release(lua_State *L, int arg, bpl_handle *h);      /* one reference; the last ends it */
+void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference; the last ends it */
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
 

@@ -135,7 +135,8 @@ static int l_buffer_ref_count(lua_State *L) {
 static int end_handle(lua_State *L, const char *method) {
     bpl_handle *h = bpl_to_handle(L, 1);
     if (h == NULL) {
-        return bpl_raise(L, "%s: self must be a bytepool buffer, got %s", method, bpl_typename(L, 1));
+        return bpl_raise(L, "%s: self must be a bytepool buffer, got %s", method,
+                         bpl_typename(L, 1));
     }
     give_back_all(h);
     return 0;
@@ -143,13 +144,9 @@ static int end_handle(lua_State *L, const char *method) {
 
 /* A handle that __gc has seen is dead, also when a script called it by hand or
  * brought the userdata back. */
-static int l_buffer_gc(lua_State *L) {
-    return end_handle(L, "__gc");
-}
+static int l_buffer_gc(lua_State *L) { return end_handle(L, "__gc"); }
 
-static int l_buffer_close(lua_State *L) {
-    return end_handle(L, "__close");
-}
+static int l_buffer_close(lua_State *L) { return end_handle(L, "__close"); }
 
 /* ---- bytes -------------------------------------------------------------- */
 
@@ -211,15 +208,16 @@ static int l_buffer_set_string(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "set_string");
     int64_t pos = bpl_check_position(L, 2, "set_string", "pos");
     if (lua_type(L, 3) != LUA_TSTRING) {
-        return bpl_raise(L, "set_string: argument 's' must be a string, got %s", bpl_typename(L, 3));
+        return bpl_raise(L, "set_string: argument 's' must be a string, got %s",
+                         bpl_typename(L, 3));
     }
     size_t bytes;
     const char *s = lua_tolstring(L, 3, &bytes);
     int64_t length = (int64_t)h->length;
     int64_t at = pos < 0 ? length + pos + 1 : pos;
     if (at < 1 || at - 1 > length || bytes > (size_t)(length - (at - 1))) {
-        return bpl_raise(L, "set_string: %zu bytes at position %lld do not fit in length %zu", bytes,
-                         (long long)pos, h->length);
+        return bpl_raise(L, "set_string: %zu bytes at position %lld do not fit in length %zu",
+                         bytes, (long long)pos, h->length);
     }
     memcpy(h->data + (at - 1), s, bytes);
     lua_settop(L, 1);
@@ -229,24 +227,26 @@ static int l_buffer_set_string(lua_State *L) {
 static int l_buffer_describe(lua_State *L) {
     bpl_handle *h = bpl_to_handle(L, 1);
     if (h == NULL) {
-        return bpl_raise(L, "__tostring: self must be a bytepool buffer, got %s", bpl_typename(L, 1));
+        return bpl_raise(L, "__tostring: self must be a bytepool buffer, got %s",
+                         bpl_typename(L, 1));
     }
     if (h->owned == 0) {
         lua_pushliteral(L, "bytepool.buffer: released");
     } else {
         char text[96];
         (void)snprintf(text, sizeof text, "bytepool.buffer: %zu/%zu refs=%u", h->length,
-                       bp_buffer_capacity(h->pool, h->block), (unsigned)bp_buffer_ref_count(h->block));
+                       bp_buffer_capacity(h->pool, h->block),
+                       (unsigned)bp_buffer_ref_count(h->block));
         lua_pushstring(L, text);
     }
     return 1;
 }
 
 const luaL_Reg bpl_buffer_methods[] = {
-    {"retain", l_buffer_retain},       {"release", l_buffer_release},       {"share", l_buffer_share},
-    {"bytes", l_buffer_bytes},         {"ref_count", l_buffer_ref_count},   {"len", l_buffer_len},
-    {"capacity", l_buffer_capacity},   {"tostring", l_buffer_tostring},     {"sub", l_buffer_sub},
-    {"byte", l_buffer_byte},           {"set_string", l_buffer_set_string}, {NULL, NULL},
+    {"retain", l_buffer_retain},     {"release", l_buffer_release},       {"share", l_buffer_share},
+    {"bytes", l_buffer_bytes},       {"ref_count", l_buffer_ref_count},   {"len", l_buffer_len},
+    {"capacity", l_buffer_capacity}, {"tostring", l_buffer_tostring},     {"sub", l_buffer_sub},
+    {"byte", l_buffer_byte},         {"set_string", l_buffer_set_string}, {NULL, NULL},
 };
 
 /* The dead metatable has all of these but __gc. */

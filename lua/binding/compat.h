@@ -24,7 +24,7 @@
 #endif
 
 #if defined(__GNUC__)
-#define BPL_EXPORT __attribute__((visibility("default")))
+#define BPL_EXPORT              __attribute__((visibility("default")))
 #define BPL_PRINTF(text, first) __attribute__((format(printf, text, first), cold))
 #else
 #define BPL_EXPORT

@@ -107,7 +107,8 @@ static void set_functions(lua_State *L, const luaL_Reg *list, const char *but) {
 }
 
 /* Fills the metatable at stack `at`; `methods` is at the top and stays. */
-static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Reg *meta, const char *but) {
+static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Reg *meta,
+                           const char *but) {
     lua_pushvalue(L, at);
     set_functions(L, meta, but);
     lua_pushstring(L, name);

@@ -21,7 +21,8 @@ int bpl_new_pools(lua_State *L) {
     o.tiers = sizes;
     o.name = luaL_optstring(L, 2, NULL);
     o.max_idle = lua_isnoneornil(L, 3) ? o.max_idle : bpl_check_size(L, 3, "new_pools", "max_idle");
-    o.recent_size = lua_isnoneornil(L, 4) ? o.recent_size : bpl_check_size(L, 4, "new_pools", "recent.size");
+    o.recent_size =
+        lua_isnoneornil(L, 4) ? o.recent_size : bpl_check_size(L, 4, "new_pools", "recent.size");
     o.recent_mode = lua_toboolean(L, 5) ? BP_RECENT_EXACT : BP_RECENT_RELAXED;
     o.region_size = lua_isnoneornil(L, 6) ? 0 : bpl_check_size(L, 6, "new_pools", "region_size");
     bpl_pool *p = bpl_newuserdata(L, sizeof *p);
@@ -47,13 +48,9 @@ static int get(lua_State *L, const char *method) {
     return bpl_push_buffer(L, pool, n) != NULL ? 1 : 2;
 }
 
-static int l_pool_get_buffer(lua_State *L) {
-    return get(L, "get_buffer");
-}
+static int l_pool_get_buffer(lua_State *L) { return get(L, "get_buffer"); }
 
-static int l_pool_get(lua_State *L) {
-    return get(L, "get");
-}
+static int l_pool_get(lua_State *L) { return get(L, "get"); }
 
 static int l_pool_put(lua_State *L) {
     bp_pool *pool = bpl_check_pool(L, "put");
@@ -76,7 +73,8 @@ static int l_pool_release_buffer(lua_State *L) {
 static int l_pool_from_string(lua_State *L) {
     bp_pool *pool = bpl_check_pool(L, "from_string");
     if (lua_type(L, 2) != LUA_TSTRING) {
-        return bpl_raise(L, "from_string: argument 's' must be a string, got %s", bpl_typename(L, 2));
+        return bpl_raise(L, "from_string: argument 's' must be a string, got %s",
+                         bpl_typename(L, 2));
     }
     size_t bytes;
     const char *s = lua_tolstring(L, 2, &bytes);
@@ -106,8 +104,8 @@ static size_t prewarm_entry(lua_State *L, bp_pool *pool, size_t *tier) {
     double count = lua_type(L, -1) == LUA_TNUMBER ? (double)lua_tonumber(L, -1) : -1;
     if (!(count >= 0 && count <= (double)BP_MAX_SIZE) || count != (double)(size_t)count) {
         bpl_push_shown(L, -1);
-        bpl_raise(L, "prewarm: count of size %.0f must be a whole number from 0 to %zu, got %s", size, BP_MAX_SIZE,
-                  lua_tostring(L, -1));
+        bpl_raise(L, "prewarm: count of size %.0f must be a whole number from 0 to %zu, got %s",
+                  size, BP_MAX_SIZE, lua_tostring(L, -1));
     }
     return (size_t)count;
 }
@@ -121,7 +119,7 @@ static int l_pool_prewarm(lua_State *L) {
     const size_t *sizes = bp_pool_sizes(pool, &tiers);
     if (lua_type(L, 2) != LUA_TTABLE) {
         return bpl_raise(L, "prewarm: argument 'counts' must be a table {[size] = count}, got %s",
-                          bpl_typename(L, 2));
+                         bpl_typename(L, 2));
     }
     for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
         size_t count = prewarm_entry(L, pool, &tier);
@@ -142,7 +140,8 @@ static int l_pool_prewarm(lua_State *L) {
     }
     if (status != BP_OK) {
         lua_pushnil(L);
-        lua_pushstring(L, status == BP_ERR_LIMIT ? "prewarm: would exceed max_idle" : bp_strerror(status));
+        lua_pushstring(L, status == BP_ERR_LIMIT ? "prewarm: would exceed max_idle"
+                                                 : bp_strerror(status));
         return 2;
     }
     lua_settop(L, 1);
@@ -165,17 +164,11 @@ static int close_pool(lua_State *L, const char *method) {
     return 0;
 }
 
-static int l_pool_close(lua_State *L) {
-    return close_pool(L, "close");
-}
+static int l_pool_close(lua_State *L) { return close_pool(L, "close"); }
 
-static int l_pool_gc(lua_State *L) {
-    return close_pool(L, "__gc");
-}
+static int l_pool_gc(lua_State *L) { return close_pool(L, "__gc"); }
 
-static int l_pool_meta_close(lua_State *L) {
-    return close_pool(L, "__close");
-}
+static int l_pool_meta_close(lua_State *L) { return close_pool(L, "__close"); }
 
 static int l_pool_get_discarded_count(lua_State *L) {
     bp_stats s;
@@ -209,8 +202,9 @@ static int l_pool_describe(lua_State *L) {
     const char *name = bp_pool_name(p->pool);
     const char *quote = name[0] != '\0' ? "'" : "";
     char text[160];
-    (void)snprintf(text, sizeof text, "bytepool.pool%s%s%s%s: %zu tiers, in_use=%llu", name[0] != '\0' ? " " : "",
-                   quote, name, quote, s.tier_count, (unsigned long long)s.in_use);
+    (void)snprintf(text, sizeof text, "bytepool.pool%s%s%s%s: %zu tiers, in_use=%llu",
+                   name[0] != '\0' ? " " : "", quote, name, quote, s.tier_count,
+                   (unsigned long long)s.in_use);
     lua_pushstring(L, text);
     return 1;
 }

@@ -7,16 +7,19 @@ typedef struct field {
     size_t at;
 } field;
 
-#define TIER(name) {#name, offsetof(bp_tier_stats, name)}
+#define TIER(name) \
+    { #name, offsetof(bp_tier_stats, name) }
 static const field tier_fields[] = {
-    TIER(get), TIER(put), TIER(hit), TIER(miss), TIER(in_use), TIER(owned), TIER(idle), TIER(cached), TIER(depot),
+    TIER(get),   TIER(put),  TIER(hit),    TIER(miss),  TIER(in_use),
+    TIER(owned), TIER(idle), TIER(cached), TIER(depot),
 };
 
-#define POOL(name) {#name, offsetof(bp_stats, name)}
+#define POOL(name) \
+    { #name, offsetof(bp_stats, name) }
 static const field pool_fields[] = {
-    POOL(requests),       POOL(total_get),        POOL(total_put),      POOL(discarded),
-    POOL(discarded_put),  POOL(discarded_bytes),  POOL(in_use),         POOL(in_use_bytes),
-    POOL(idle_bytes),     POOL(owned_bytes),      POOL(peak_owned_bytes), POOL(reserved_bytes),
+    POOL(requests),      POOL(total_get),       POOL(total_put),        POOL(discarded),
+    POOL(discarded_put), POOL(discarded_bytes), POOL(in_use),           POOL(in_use_bytes),
+    POOL(idle_bytes),    POOL(owned_bytes),     POOL(peak_owned_bytes), POOL(reserved_bytes),
     POOL(trimmed_bytes),
 };
 

@@ -82,8 +82,8 @@ int main(void) {
         return 1;
     }
     puts("C, one thread, ns for a pair (an indirect call of about 1 ns in each):");
-    printf("%9s  %12s  %8s  %12s  %9s  %9s\n", "bytes", "get+release", "raw", "malloc+free", "get/libc",
-           "raw/libc");
+    printf("%9s  %12s  %8s  %12s  %9s  %9s\n", "bytes", "get+release", "raw", "malloc+free",
+           "get/libc", "raw/libc");
     for (int i = 0; i < SIZES; i++) {
         row(sizes[i]);
     }
