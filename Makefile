@@ -36,9 +36,8 @@ SHARED    := libbytepool.so.$(VERSION)
 SONAME    := libbytepool.so.$(SOMAJOR)
 LINKNAME  := libbytepool.so
 SHARED_LD := -shared -Wl,-soname,$(SONAME)
-# Symbolic: a host that links libbytepool.so must not capture the module's calls. Nodelete: a thread
-# that ends after dlclose still runs our exit handler.
-ELF_LD    := -Wl,-Bsymbolic-functions -Wl,-z,nodelete
+# A host that links libbytepool.so must not capture the module's calls.
+ELF_LD    := -Wl,-Bsymbolic-functions
 endif
 ifeq ($(OS),Linux)
 BP_LIBS   := -ldl

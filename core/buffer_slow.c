@@ -50,7 +50,7 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint8_t kind) {
         errno = ENOMEM;
         return NULL;
     }
-    return bp__cache_issue(c, b, n, kind);
+    return bp__cache_issue(pool, c, b, n, kind);
 }
 
 /* A thread without a cache, which it has for good where the pool is closed: the

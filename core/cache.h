@@ -63,15 +63,16 @@ BP_INLINE bool bp__bin_push(bp_bin *bin, bp_buffer *b) {
 }
 
 /* Marks a block as handed out: one reference, n bytes, remembered. */
-BP_INLINE bp_buffer *bp__cache_issue(bp_cache *c, bp_buffer *b, size_t n, uint8_t kind) {
+BP_INLINE bp_buffer *bp__cache_issue(bp_pool *pool, bp_cache *c, bp_buffer *b, size_t n,
+                                     uint8_t kind) {
     b->length = n;
     bp_poke(&b->kind, kind);
     bp_poke(&b->refs, 1u);
     uint64_t place = bp_peek(&c->requests);
     bp_poke(&c->recent[place & c->recent_mask], n);
     bp_poke(&c->requests, place + 1);
-    if (BP_UNLIKELY(c->pool->recent_exact)) {
-        bp__recent_push(c->pool, n);
+    if (BP_UNLIKELY(pool->recent_exact)) {
+        bp__recent_push(pool, n);
     }
     return b;
 }
@@ -88,7 +89,7 @@ BP_INLINE bp_buffer *bp__cache_get(bp_pool *pool, size_t n, uint8_t kind) {
         return NULL;
     }
     bp_count(&bin->hit, 1);
-    return bp__cache_issue(c, b, n, kind);
+    return bp__cache_issue(pool, c, b, n, kind);
 }
 
 /* Takes back a block whose last reference the caller gives up. False: the slow

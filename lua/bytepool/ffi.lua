@@ -5,9 +5,10 @@
 --     ...
 --     raw.put(pool, pointer)
 --
--- No collector helps here: a pointer that is not put stays out. put refuses foreign
--- and repeated pointers and those of buffer handles; but a stale pointer whose block
--- was handed out raw again can not be told from the new owner's.
+-- No collector helps here: a pointer that is not put stays out, and one that is out when
+-- the pool is closed can not be put any more. put refuses foreign and repeated pointers
+-- and those of buffer handles; but a stale pointer whose block was handed out raw again
+-- can not be told from the new owner's.
 --
 -- Since 0.1.0.
 -- @module bytepool.ffi
