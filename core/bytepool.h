@@ -77,10 +77,12 @@ typedef struct bp_options {
     const size_t *tiers; /* rising sizes, each at least 1; copied */
     size_t tier_count;   /* 1 to BP_MAX_TIERS */
     size_t max_idle;     /* bytes kept for reuse at rest; 0 keeps none. Free blocks in a
-                            slab that a live buffer pins can exceed it. */
+                            slab that a live buffer pins, or a block in the cache of a
+                            thread that sleeps, can exceed it. */
     size_t recent_size;  /* recent lengths kept, 0 to 65536 */
     bp_recent_mode recent_mode;
-    size_t region_size; /* address space reserved at once; 0 chooses */
+    size_t region_size; /* address space reserved first; 0 chooses. Further regions are as
+                           large as all before them together, up to 16 GiB */
     const char *name;   /* for reports; copied, at most 63 bytes; may be NULL */
 } bp_options;
 
@@ -204,7 +206,8 @@ BP_API void bp_pool_stats(bp_pool *pool, bp_stats *out);
  * Returns how many were stored; with out NULL, how many are kept at most. */
 BP_API size_t bp_pool_recent(bp_pool *pool, uint64_t *out, size_t max);
 
-/* The tier sizes, rising, tier_count of them. Valid as long as the pool. */
+/* The tier sizes, rising, tier_count of them, which is stored where count is not
+ * NULL. Valid as long as the pool. */
 BP_API const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count);
 
 /* "" where none was given. */

@@ -185,7 +185,9 @@ int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
 }
 
 const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count) {
-    *count = pool->tier_count;
+    if (count != NULL) {
+        *count = pool->tier_count;
+    }
     return pool->sizes;
 }
 

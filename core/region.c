@@ -79,6 +79,28 @@ static bp_region *region_map(bp_pool *pool, size_t slabs) {
     return r;
 }
 
+/* Slabs to reserve: what the option says or RAM suggests, and as much again as the
+ * pool has, so that a small first region does not end in very many. */
+static size_t slabs_wanted(bp_pool *pool, uint32_t regions) {
+    size_t want = pool->region_size;
+    size_t before = 0;
+    if (want == 0) {
+        want = BP_SLAB;
+        while (want < bp__sys_ram() && want < DEFAULT_REGION) {
+            want <<= 1;
+        }
+    }
+    for (uint32_t i = 0; i < regions; i++) {
+        before += (size_t)bp_peek(&pool->regions[i])->slab_count << BP_SLAB_SHIFT;
+    }
+    before = before < DEFAULT_REGION ? before : DEFAULT_REGION;
+    want = want > before ? want : before;
+    size_t room = bp__sys_address_room() / 4;
+    size_t slabs = (want < room ? want : room) >> BP_SLAB_SHIFT;
+    size_t most = ((size_t)1 << BP_REGION_SHIFT) - 1;
+    return slabs < most ? slabs : most;
+}
+
 /* One more region with room for `need` slabs: as large as is sensible, then a
  * quarter of that as often as the system refuses. */
 static bp_region *region_add(bp_pool *pool, uint32_t need) {
@@ -86,19 +108,7 @@ static bp_region *region_add(bp_pool *pool, uint32_t need) {
     if (count == BP_MAX_REGIONS) {
         return NULL;
     }
-    size_t want = pool->region_size;
-    if (want == 0) {
-        want = BP_SLAB;
-        while (want < bp__sys_ram() && want < DEFAULT_REGION) {
-            want <<= 1;
-        }
-        size_t room = bp__sys_address_room() / 4;
-        want = want < room ? want : room;
-    }
-    size_t slabs = want >> BP_SLAB_SHIFT;
-    size_t most = ((size_t)1 << BP_REGION_SHIFT) - 1;
-    slabs = slabs < most ? slabs : most;
-    for (;;) {
+    for (size_t slabs = slabs_wanted(pool, count);; slabs /= 4) {
         slabs = slabs > need ? slabs : need;
         bp_region *r = region_map(pool, slabs);
         if (r != NULL) {
@@ -109,7 +119,6 @@ static bp_region *region_add(bp_pool *pool, uint32_t need) {
         if (slabs == need) {
             return NULL;
         }
-        slabs /= 4;
     }
 }
 
