@@ -1,8 +1,8 @@
 /* Requests above the largest tier: allocated alone, freed at the last release.
  *
  * Up to 512 pages they share slabs of a page class, so that a small one does not
- * cost a slab of address space; above, each is a run of slabs. Neither is kept for
- * reuse with its memory: idle, it is address space only.
+ * cost a slab of address space; above, each is a run of slabs. Neither keeps its bytes
+ * when released; of each class one empty slab stays, with its headers.
  */
 #include "internal.h"
 
@@ -32,7 +32,7 @@ bp_buffer *bp__alone_get(bp_cache *c, size_t n) {
         bp__owned_add(c->pool, n);
         bp_add(&c->pool->alone_bytes, n);
         bp_count(&c->alone_get, 1);
-        bp_count(&c->alone_bytes, n);
+        bp_count(&c->alone_lengths, n);
     }
     return b;
 }

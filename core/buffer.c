@@ -57,7 +57,7 @@ int bp_raw_put(bp_pool *pool, void *p) {
     return BP_LIKELY(bp__cache_put(pool, b)) ? BP_OK : bp__buffer_release_slow(pool, b);
 }
 
-void *bp_buffer_data(const bp_buffer *b) { return (uint8_t *)(uintptr_t)b + b->to_data; }
+void *bp_buffer_data(const bp_buffer *b) { return (uint8_t *)(uintptr_t)b + bp_peek(&b->to_data); }
 
 size_t bp_buffer_length(const bp_buffer *b) { return (size_t)b->length; }
 

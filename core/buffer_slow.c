@@ -11,6 +11,7 @@ static void honour_trim(bp_cache *c) {
     if (c->trim_seen != epoch) {
         c->trim_seen = epoch;
         bp__cache_flush_all(c);
+        (void)bp__depots_trim(c->pool);
     }
 }
 
@@ -42,7 +43,9 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint8_t kind) {
     }
     honour_trim(c);
     bp_buffer *b = block_for(c, n);
-    if (b == NULL) { /* slabs idle in other tiers may serve */
+    if (b == NULL && n <= bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased)) {
+        /* What idles in other tiers may serve. A request beyond all of it must not
+         * cost the others their idle blocks. */
         (void)bp_pool_trim(pool);
         b = block_for(c, n);
     }

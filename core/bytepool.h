@@ -55,8 +55,7 @@ typedef enum bp_status {
     BP_ERR_FOREIGN = -4, /* not a buffer or pointer of this pool */
     BP_ERR_SHARED = -5,  /* others hold references to it */
     BP_ERR_KIND = -6,    /* raw call on a handle-owned buffer, or the reverse */
-    BP_ERR_CLOSED = -7,  /* the pool was destroyed */
-    BP_ERR_LIMIT = -8    /* a fixed limit: pools, references, idle cap */
+    BP_ERR_LIMIT = -7    /* a fixed limit: pools, references, idle cap */
 } bp_status;
 
 /* A short English text for a status, never NULL. */
@@ -103,7 +102,9 @@ BP_API const size_t *bp_size_stream(size_t *count);
 BP_API void bp_options_init(bp_options *o);
 
 /* A new pool, or NULL with *error filled (error may be NULL). o NULL: defaults.
- * The caller owns the pool and ends it with bp_pool_destroy. */
+ * The caller owns the pool and ends it with bp_pool_destroy. A child of fork() goes on
+ * with its copy; what other threads held in their caches or were moving at that moment
+ * is lost to it, and bp_pool_check may say so there. */
 BP_API bp_pool *bp_pool_create(const bp_options *o, bp_error *error);
 
 /* Ends a pool. Buffers that are still out stay valid, may be retained and

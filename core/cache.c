@@ -5,28 +5,39 @@
 
 #include "cache.h"
 
-/* How many blocks of each tier a cache may hold, within 1 MiB or one block of it,
- * and within its share of max_idle. All caches together hold at most half of
- * max_idle, so the depots have the other half; the first asks for what it likes
- * but takes no more than a quarter of what is left, so that later ones get some. */
-static size_t plan(const bp_pool *pool, uint32_t *counts) {
+/* The bytes of max_idle that the next cache may fill. All caches together have half of
+ * max_idle, so that the depots have the other half. A first few get all they like, and
+ * the sixtieth still something. */
+static size_t share_of(const bp_pool *pool) {
     size_t budget = pool->max_idle / 2;
     size_t leased = (size_t)bp_peek(&pool->leased);
-    size_t share = budget > leased ? (budget - leased) / 4 : 0;
+    size_t left = budget > leased ? budget - leased : 0;
+    size_t fair = budget / (3 * ((size_t)pool->cache_count + 2));
+    return fair < left / 2 ? fair : left / 2;
+}
+
+/* How many blocks of each tier a cache may hold: within 1 MiB or one block of it, and
+ * all tiers within its share. A tier so large that one block would take an eighth of
+ * the share has none: it would starve the others. Returns the lease. */
+static size_t plan(const bp_pool *pool, uint32_t *counts) {
+    size_t share = share_of(pool);
     size_t want = 0;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
-        size_t count = BP_CACHE_BYTES / pool->sizes[t];
+        size_t size = pool->sizes[t];
+        size_t count = BP_CACHE_BYTES / size;
         counts[t] = count < 1 ? 1 : count > BP_CACHE_BLOCKS ? BP_CACHE_BLOCKS : (uint32_t)count;
-        want += counts[t] * pool->sizes[t];
+        if (size > share / 8) {
+            counts[t] = 0;
+        }
+        want += counts[t] * size;
     }
     if (want <= share) {
         return want;
     }
     size_t lease = 0;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
-        size_t part =
-            (size_t)((double)share * ((double)(counts[t] * pool->sizes[t]) / (double)want));
-        counts[t] = (uint32_t)(part / pool->sizes[t]);
+        double part = (double)share * (double)counts[t] * (double)pool->sizes[t] / (double)want;
+        counts[t] = (uint32_t)(part / (double)pool->sizes[t]);
         lease += counts[t] * pool->sizes[t];
     }
     return lease;
@@ -61,7 +72,7 @@ bp_cache *bp__cache_new(bp_pool *pool) {
             next += counts[t];
         }
         if (t < pool->tier_count) {
-            bin->fresh_step = 1u << pool->depots[t].header_shift;
+            bin->fresh_step = 1u << pool->cuts[t].header_shift;
         }
     }
     return c;

@@ -70,7 +70,7 @@ BP_INLINE bp_buffer *bp__cache_issue(bp_pool *pool, bp_cache *c, bp_buffer *b, s
     bp_poke(&b->refs, 1u);
     uint64_t place = bp_peek(&c->requests);
     bp_poke(&c->recent[place & c->recent_mask], n);
-    bp_poke(&c->requests, place + 1);
+    bp_publish(&c->requests, place + 1);
     if (BP_UNLIKELY(pool->recent_exact)) {
         bp__recent_push(pool, n);
     }

@@ -42,7 +42,7 @@ static void count_slab(bp_pool *pool, bp_depot *d, uint32_t slab, tally *t, repo
     const bp_slab *s = bp__slab_at(pool, slab);
     const uint64_t *bits = bp__slab_bitmap(pool, slab);
     uint64_t set = 0;
-    for (uint32_t i = 0; i < (d->blocks + 63) / 64; i++) {
+    for (uint32_t i = 0; i < (d->cut->blocks + 63) / 64; i++) {
         set += popcount(bits[i]);
         equal(r, "no bit below slab.hint", d->number, i < s->hint ? bits[i] : 0, 0);
     }
@@ -57,7 +57,7 @@ static void count_slab(bp_pool *pool, bp_depot *d, uint32_t slab, tally *t, repo
         t->live += is_live ? 1 : 0;
         equal(r, "a free block has no reference", d->number, is_free && is_live, 0);
         equal(r, "header names its place", d->number,
-              b->slab == slab && b->index == i && b->to_data != 0, 1);
+              b->slab == slab && b->index == i && bp_peek(&b->to_data) != 0, 1);
     }
     t->free += s->free;
     t->carved += s->carved;
@@ -69,7 +69,7 @@ static void count_slabs(bp_pool *pool, tally *tallies, report *r) {
         bp_region *region = bp_peek(&pool->regions[i]);
         uint32_t free = 0;
         for (uint32_t at = 0; at < bp_peek(&region->bump); at++) {
-            uint8_t use = bp_peek(&region->slabs[at].use);
+            uint8_t use = bp_peek(&region->uses[at]);
             if (use == BP_USE_FREE) {
                 free++;
             } else if (use != BP_USE_TAIL) {

@@ -8,12 +8,12 @@
 #include "internal.h"
 
 /* Alone blocks that are idle have no memory behind them: they count nothing. */
-static bool counts(const bp_depot *d) { return d->bin != BP_BIN_NONE; }
+static bool is_tier(const bp_depot *d) { return d->bin != BP_BIN_NONE; }
 
 static void unlink_slab(bp_pool *pool, bp_depot *d, bp_slab *s) {
     *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = s->next;
     *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = s->prev;
-    if (s->place == BP_EMPTY && counts(d)) {
+    if (s->place == BP_EMPTY && is_tier(d)) {
         bp_sub(&pool->empty_slabs, 1u);
     }
 }
@@ -25,7 +25,7 @@ static void link_slab(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
     s->next = front ? d->head : BP_NO_SLAB;
     *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = slab;
     *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = slab;
-    if (s->place == BP_EMPTY && counts(d)) {
+    if (s->place == BP_EMPTY && is_tier(d)) {
         bp_add(&pool->empty_slabs, 1u);
     }
 }
@@ -56,12 +56,12 @@ void bp__owned_add(bp_pool *pool, size_t bytes) {
 
 static void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint64_t given) {
     bp_poke(&d->free, bp_peek(&d->free) - taken + given);
-    if (counts(d)) {
+    if (is_tier(d)) {
         bp_add(&pool->depot_bytes, (given - taken) * d->size);
     }
 }
 
-/* Whether idle memory is over its bound, what caches may hold counted as held. */
+/* What caches may hold counts as held: they fill without asking. */
 bool bp__idle_over(const bp_pool *pool) {
     return bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) > pool->max_idle;
 }
@@ -79,7 +79,7 @@ static bool retire_last_locked(bp_pool *pool, bp_depot *d, uint32_t *chain) {
         d->carving = BP_NO_SLAB;
     }
     idle_changed_locked(pool, d, s->free, 0);
-    if (counts(d)) {
+    if (is_tier(d)) {
         bp_sub(&pool->owned_bytes, s->free * d->size);
         bp_add(&pool->trimmed_bytes, s->free * d->size);
     }
@@ -141,6 +141,16 @@ static void set_free_locked(bp_pool *pool, uint32_t slab, bp_slab *s, uint32_t i
     s->free++;
 }
 
+/* Of a page class one empty slab stays, so that a lone block does not take a slab anew
+ * each time; its headers are all the memory it has. */
+static bool two_empty_locked(bp_pool *pool, const bp_depot *d) {
+    if (d->tail == BP_NO_SLAB) {
+        return false;
+    }
+    uint32_t before = bp__slab_at(pool, d->tail)->prev;
+    return before != BP_NO_SLAB && bp__slab_at(pool, before)->place == BP_EMPTY;
+}
+
 void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n) {
     pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; i < n; i++) {
@@ -150,17 +160,29 @@ void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n
         settle_locked(pool, d, slab, s);
     }
     idle_changed_locked(pool, d, 0, n);
+    uint32_t chain = BP_NO_SLAB;
+    while (!is_tier(d) && two_empty_locked(pool, d)) {
+        (void)retire_last_locked(pool, d, &chain);
+    }
     pthread_mutex_unlock(&d->lock);
+    give_chain(pool, chain);
+}
+
+/* Over the bound, and empty slabs have a part in it. Where a quarter of max_idle or less
+ * is in empty slabs, it is slabs pinned by live blocks that keep the pool over, and giving
+ * the few empty ones back would only make the next get in their tier take one anew. */
+static bool worth_shrinking(const bp_pool *pool) {
+    return bp__idle_over(pool) &&
+           (size_t)bp_peek(&pool->empty_slabs) << BP_SLAB_SHIFT > pool->max_idle / 4;
 }
 
 /* Any tier's empty slabs will do, not only those of the tier that went over. */
 void bp__idle_shrink(bp_pool *pool) {
-    for (uint32_t t = 0;
-         t < pool->tier_count && bp__idle_over(pool) && bp_peek(&pool->empty_slabs) > 0; t++) {
+    for (uint32_t t = 0; t < pool->tier_count && worth_shrinking(pool); t++) {
         bp_depot *d = &pool->depots[t];
         uint32_t chain = BP_NO_SLAB;
         pthread_mutex_lock(&d->lock);
-        while (bp__idle_over(pool) && retire_last_locked(pool, d, &chain)) {
+        while (worth_shrinking(pool) && retire_last_locked(pool, d, &chain)) {
         }
         pthread_mutex_unlock(&d->lock);
         give_chain(pool, chain);
@@ -176,14 +198,14 @@ uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **fir
     uint32_t got = 0;
     if (slab != BP_NO_SLAB) {
         bp_slab *s = bp__slab_at(pool, slab);
-        got = s->blocks - s->carved < n ? s->blocks - s->carved : n;
+        got = d->cut->blocks - s->carved < n ? d->cut->blocks - s->carved : n;
         for (uint32_t i = 0; i < got; i++) {
             bp__block_carve(pool, d, slab, s->carved + i);
         }
         *first = bp__slab_header(pool, d, slab, s->carved);
         s->carved += got;
         settle_locked(pool, d, slab, s);
-        if (s->carved == s->blocks) {
+        if (s->carved == d->cut->blocks) {
             d->carving = BP_NO_SLAB;
         }
     }
@@ -200,7 +222,7 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
     bp_slab *s = bp__slab_at(pool, slab);
     if (first->index + n == s->carved && (d->carving == BP_NO_SLAB || d->carving == slab)) {
         for (uint32_t i = 0; i < n; i++) {
-            bp__slab_header(pool, d, slab, first->index + i)->to_data = 0;
+            bp_poke(&bp__slab_header(pool, d, slab, first->index + i)->to_data, 0);
         }
         s->carved -= n;
         d->carving = slab;
@@ -223,20 +245,33 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
     give_chain(pool, chain);
 }
 
-void bp__depot_trim(bp_pool *pool, bp_depot *d) {
+size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
     uint32_t chain = BP_NO_SLAB;
     pthread_mutex_lock(&d->lock);
+    uint64_t before = bp_peek(&d->free);
     while (retire_last_locked(pool, d, &chain)) {
     }
+    size_t blocks = (size_t)(before - bp_peek(&d->free));
     pthread_mutex_unlock(&d->lock);
     give_chain(pool, chain);
+    return is_tier(d) ? blocks * d->size : 0;
+}
+
+size_t bp__depots_trim(bp_pool *pool) {
+    size_t bytes = 0;
+    for (unsigned i = 0; i < BP_RUNS; i++) {
+        if (pool->cuts[i].blocks > 0) {
+            bytes += bp__depot_trim(pool, &pool->depots[i]);
+        }
+    }
+    return bytes;
 }
 
 /* Carves up to n blocks of a slab as idle ones and touches their pages. */
 static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, size_t n) {
     bp_slab *s = bp__slab_at(pool, slab);
     uint32_t made = 0;
-    for (; made < n && s->carved < s->blocks; made++, s->carved++) {
+    for (; made < n && s->carved < d->cut->blocks; made++, s->carved++) {
         bp__block_carve(pool, d, slab, s->carved);
         bp_buffer *b = bp__slab_header(pool, d, slab, s->carved);
         volatile uint8_t *data = bp_buffer_data(b);
@@ -247,7 +282,7 @@ static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, s
         set_free_locked(pool, slab, s, s->carved);
     }
     settle_locked(pool, d, slab, s);
-    if (s->carved < s->blocks) {
+    if (s->carved < d->cut->blocks) {
         d->carving = slab;
     }
     return made;
@@ -263,9 +298,8 @@ int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
     uint32_t chain = BP_NO_SLAB;
     pthread_mutex_lock(&d->lock);
     uint32_t open = d->carving;
-    size_t room =
-        open == BP_NO_SLAB ? 0 : bp__slab_at(pool, open)->blocks - bp__slab_at(pool, open)->carved;
-    for (; room < count; room += d->blocks) {
+    size_t room = open == BP_NO_SLAB ? 0 : d->cut->blocks - bp__slab_at(pool, open)->carved;
+    for (; room < count; room += d->cut->blocks) {
         uint32_t slab = bp__slab_take(pool, d, d->run);
         if (slab == BP_NO_SLAB) {
             pthread_mutex_unlock(&d->lock);

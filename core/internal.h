@@ -24,12 +24,15 @@
 #define BP_TLS _Thread_local
 #endif
 
+BP_INLINE size_t bp__round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
 /* from sys.c: all that is asked of the operating system and of malloc */
 size_t bp__sys_page(void);
 size_t bp__sys_ram(void);
 size_t bp__sys_address_room(void);            /* what RLIMIT_AS leaves, SIZE_MAX without one */
 void *bp__sys_reserve(size_t bytes);          /* inaccessible, costs nothing; or NULL */
 bool bp__sys_commit(void *p, size_t bytes);   /* readable and writable, zero */
+void bp__sys_uncommit(void *p, size_t bytes); /* back to inaccessible, never touched */
 void bp__sys_decommit(void *p, size_t bytes); /* stays accessible, reads as zero */
 void bp__sys_unmap(void *p, size_t bytes);
 void *bp__sys_alloc(size_t bytes); /* zeroed, on a cache line; or NULL */
@@ -38,29 +41,34 @@ void bp__sys_free(void *p);
 /* from tier.c */
 void bp__tier_index(bp_pool *pool); /* fills pool->bucket from pool->sizes */
 bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *error);
-void bp__depot_geometry(bp_depot *d, unsigned number, size_t size);
+void bp__depot_plan(bp_pool *pool, unsigned number, size_t size);
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n); /* NULL: n needs a run */
 
 /* from region.c */
 bp_region *bp__region_of(bp_pool *pool, uint32_t slab);
 bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab);
+uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run); /* or BP_NO_SLAB */
+void bp__slab_give(bp_pool *pool, uint32_t slab); /* its memory goes; nobody may name it */
+void bp__regions_free(bp_pool *pool);
+
+/* from block.c */
+void bp__cut_plan(bp_cut *cut, size_t stride, size_t gap);
+size_t bp__header_area(const bp_pool *pool); /* bytes that a slab of any tier needs */
 uint64_t *bp__slab_bitmap(bp_pool *pool, uint32_t slab);
 bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index);
-uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run); /* or BP_NO_SLAB */
-void bp__slab_give(bp_pool *pool, uint32_t slab); /* decommits; nobody may name it */
 void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index);
 bp_buffer *bp__block_find(bp_pool *pool, const void *p);  /* trusts nothing around p */
 bool bp__header_valid(bp_pool *pool, const bp_buffer *b); /* nor around b */
-void bp__regions_free(bp_pool *pool);
 
 /* from depot.c. take and give move up to n blocks of one tier. */
 uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n);
 void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n);
 uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first);
 void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n);
-void bp__depot_trim(bp_pool *pool, bp_depot *d); /* all its empty slabs */
-bool bp__idle_over(const bp_pool *pool);         /* max_idle is exceeded */
-void bp__idle_shrink(bp_pool *pool);             /* retires empty slabs until it is not */
+size_t bp__depot_trim(bp_pool *pool, bp_depot *d); /* all its empty slabs; bytes of tiers */
+size_t bp__depots_trim(bp_pool *pool);             /* of every tier and page class */
+bool bp__idle_over(const bp_pool *pool);           /* max_idle may be exceeded */
+void bp__idle_shrink(bp_pool *pool);               /* retires empty slabs while that helps */
 int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count);
 void bp__owned_add(bp_pool *pool, size_t bytes); /* keeps the exact peak */
 
@@ -80,13 +88,13 @@ BP_COLD int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b); /* no referenc
 
 /* from thread.c */
 extern __attribute__((visibility("hidden"))) BP_TLS bp_thread *bp__thread;
-bool bp__threads_start(void);               /* before the first pool; false without memory */
+bool bp__threads_start(void);               /* before the first pool; false: no key or no memory */
 bp_cache *bp__cache_attach(bp_pool *pool);  /* NULL: closed, or no memory */
 void bp__caches_drop_locked(bp_pool *pool); /* of a pool that has nothing out */
 
 /* from registry.c: every pool of the process, by slot */
 extern __attribute__((visibility("hidden"))) pthread_mutex_t bp__registry;
-bool bp__registry_start(void (*thread_end)(void *), pthread_key_t *key); /* once */
+bool bp__registry_start_locked(void (*thread_end)(void *), pthread_key_t *key);
 bool bp__registry_add_locked(bp_pool *pool); /* gives it a slot; false: all are taken */
 void bp__registry_remove_locked(bp_pool *pool);
 void bp__registry_reap_locked(void); /* frees what zombies it can */

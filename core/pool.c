@@ -25,8 +25,6 @@ const char *bp_strerror(int status) {
         return "buffer is shared";
     case BP_ERR_KIND:
         return "raw pointer and buffer calls mixed";
-    case BP_ERR_CLOSED:
-        return "the pool is closed";
     case BP_ERR_LIMIT:
         return "limit reached";
     default:
@@ -80,11 +78,11 @@ static void configure(bp_pool *pool, const bp_options *o) {
     for (unsigned i = 0; i < BP_DEPOTS; i++) {
         pthread_mutex_init(&pool->depots[i].lock, NULL);
         if (i < pool->tier_count) {
-            bp__depot_geometry(&pool->depots[i], i, pool->sizes[i]);
+            bp__depot_plan(pool, i, pool->sizes[i]);
         } else if (i == BP_RUNS) {
-            bp__depot_geometry(&pool->depots[i], i, BP_SLAB);
+            bp__depot_plan(pool, i, BP_SLAB);
         } else if (i >= BP_MAX_TIERS) {
-            bp__depot_geometry(&pool->depots[i], i, bp__sys_page() << (i - BP_MAX_TIERS));
+            bp__depot_plan(pool, i, bp__sys_page() << (i - BP_MAX_TIERS));
         }
     }
 }
@@ -163,17 +161,11 @@ void bp_pool_destroy(bp_pool *pool) {
 size_t bp_pool_trim(bp_pool *pool) {
     bp_cache *c = bp__cache_of(pool);
     uint32_t epoch = bp_add(&pool->trim_epoch, 1u) + 1;
-    uint64_t before = bp_peek(&pool->trimmed_bytes);
     if (c != NULL) {
         c->trim_seen = epoch;
         bp__cache_flush_all(c);
     }
-    for (unsigned i = 0; i < BP_RUNS; i++) {
-        if (pool->depots[i].blocks > 0) {
-            bp__depot_trim(pool, &pool->depots[i]);
-        }
-    }
-    return (size_t)(bp_peek(&pool->trimmed_bytes) - before);
+    return bp__depots_trim(pool);
 }
 
 int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {

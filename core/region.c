@@ -1,26 +1,12 @@
-/* Address space under a pool: reserve regions, cut them into slabs, commit, give
- * back to the system; and the arithmetic between pointers, headers and blocks.
+/* Address space under a pool: reserve regions, hand out slabs and runs of them, commit
+ * them, give their memory back to the system.
  *
- * Slabs are taken and given under the pool's region lock. A slab's state belongs
- * to whoever took it (a depot, under its lock) until it is given. Look-ups take no
- * lock: they read `use` and immutable geometry, and check what they computed.
+ * All under the pool's region lock. A slab's state belongs to whoever took it (a depot,
+ * under its lock) until it is given.
  */
 #include "internal.h"
 
-#define DEFAULT_REGION ((size_t)16 << 30)
-#define COLOURS        32u
-
-static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-static size_t bitmap_bytes(const bp_depot *d) { return round_up((d->blocks + 7) / 8, BP_LINE); }
-
-static size_t header_area(const bp_depot *d) {
-    return bitmap_bytes(d) + COLOURS * BP_LINE + ((size_t)d->blocks << d->header_shift);
-}
-
-static size_t block_offset(const bp_depot *d, uint32_t index) {
-    return (index / BP_GROUP) * d->group + (index % BP_GROUP) * d->stride;
-}
+#define DEFAULT_REGION ((size_t)(sizeof(size_t) > 4 ? 16384 : 512) << 20)
 
 bp_region *bp__region_of(bp_pool *pool, uint32_t slab) {
     return bp_acquire(&pool->regions[slab >> BP_REGION_SHIFT]);
@@ -32,38 +18,22 @@ bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab) {
     return &bp__region_of(pool, slab)->slabs[local(slab)];
 }
 
-static uint8_t *headers_at(bp_pool *pool, uint32_t slab) {
-    bp_region *r = bp__region_of(pool, slab);
-    return r->headers + (size_t)local(slab) * r->header_stride;
-}
-
-uint64_t *bp__slab_bitmap(bp_pool *pool, uint32_t slab) {
-    return (uint64_t *)(void *)headers_at(pool, slab);
-}
-
-bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
-    size_t at = bp__slab_at(pool, slab)->header_off + ((size_t)index << d->header_shift);
-    return (bp_buffer *)(void *)(headers_at(pool, slab) + at);
-}
-
-/* Each region maps its slab table, the header areas, then the slabs. */
+/* Each region maps its slab table, their uses, the header areas, then the slabs. */
 static bp_region *region_map(bp_pool *pool, size_t slabs) {
-    size_t header_stride = 0;
-    for (unsigned i = 0; i < BP_DEPOTS; i++) {
-        const bp_depot *d = &pool->depots[i];
-        if (d->blocks > 0 && header_area(d) > header_stride) {
-            header_stride = header_area(d);
-        }
+    size_t page = bp__sys_page();
+    size_t header_stride = bp__round_up(bp__header_area(pool), page);
+    size_t table = slabs * sizeof(bp_slab);
+    size_t head = bp__round_up(table + slabs, page);
+    if (slabs > (SIZE_MAX - head) / (header_stride + BP_SLAB)) {
+        return NULL;
     }
-    header_stride = round_up(header_stride, bp__sys_page());
-    size_t table = round_up(slabs * sizeof(bp_slab), bp__sys_page());
-    size_t bytes = table + slabs * (header_stride + BP_SLAB);
+    size_t bytes = head + slabs * (header_stride + BP_SLAB);
     bp_region *r = bp__sys_alloc(sizeof *r);
     if (r == NULL) {
         return NULL;
     }
     r->base = bp__sys_reserve(bytes);
-    if (r->base == NULL || !bp__sys_commit(r->base, table)) {
+    if (r->base == NULL || !bp__sys_commit(r->base, head)) {
         if (r->base != NULL) {
             bp__sys_unmap(r->base, bytes);
         }
@@ -72,7 +42,8 @@ static bp_region *region_map(bp_pool *pool, size_t slabs) {
     }
     r->bytes = bytes;
     r->slabs = (bp_slab *)(void *)r->base;
-    r->headers = r->base + table;
+    r->uses = (_Atomic uint8_t *)(void *)(r->base + table);
+    r->headers = r->base + head;
     r->data = r->headers + slabs * header_stride;
     r->header_stride = header_stride;
     r->slab_count = (uint32_t)slabs;
@@ -128,8 +99,8 @@ static uint32_t find_free(const bp_region *r, uint32_t run) {
     if (r->free_count < run) {
         return r->slab_count;
     }
-    for (uint32_t i = 0, length = 0; i < bump; i++) {
-        length = bp_peek(&r->slabs[i].use) == BP_USE_FREE ? length + 1 : 0;
+    for (uint32_t i = r->free_hint, length = 0; i < bump; i++) {
+        length = bp_peek(&r->uses[i]) == BP_USE_FREE ? length + 1 : 0;
         if (length == run) {
             return i + 1 - run;
         }
@@ -137,44 +108,38 @@ static uint32_t find_free(const bp_region *r, uint32_t run) {
     return r->slab_count;
 }
 
-static uint32_t bump_free(bp_region *r, uint32_t run) {
-    uint32_t first = bp_peek(&r->bump);
-    if (run > r->slab_count - first ||
-        !bp__sys_commit(r->headers + first * r->header_stride, run * r->header_stride) ||
-        !bp__sys_commit(r->data + ((size_t)first << BP_SLAB_SHIFT), (size_t)run << BP_SLAB_SHIFT)) {
-        return r->slab_count;
+/* The data first: where the system refuses memory it refuses the larger piece, and
+ * nothing has been charged. */
+static bool commit(bp_region *r, uint32_t first, uint32_t run) {
+    uint8_t *data = r->data + ((size_t)first << BP_SLAB_SHIFT);
+    size_t bytes = (size_t)run << BP_SLAB_SHIFT;
+    if (!bp__sys_commit(data, bytes)) {
+        return false;
+    }
+    if (!bp__sys_commit(r->headers + first * r->header_stride, run * r->header_stride)) {
+        bp__sys_uncommit(data, bytes);
+        return false;
     }
     bp_publish(&r->bump, first + run);
     r->free_count += run;
-    return first;
+    return true;
 }
-
-static uint64_t magic(size_t divisor) { return (((uint64_t)1 << 44) + divisor - 1) / divisor; }
 
 static void slab_open(bp_region *r, uint32_t at, const bp_depot *d, uint32_t run) {
     bp_slab *s = &r->slabs[at];
-    size_t used = run > 1 ? BP_SLAB : block_offset(d, d->blocks - 1) + d->stride;
-    size_t slack = (BP_SLAB - used) / BP_LINE;
-    bool paged = d->bin == BP_BIN_NONE;
-    s->data_colour = paged ? 0 : (uint32_t)(at % (slack < COLOURS ? slack + 1 : COLOURS)) * BP_LINE;
-    s->header_off = (uint32_t)bitmap_bytes(d) + at % COLOURS * BP_LINE;
-    s->run = run;
-    s->blocks = d->blocks;
-    s->header_shift = (uint8_t)d->header_shift;
-    s->stride = (uint32_t)(run > 1 ? BP_SLAB : d->stride);
-    s->group = (uint32_t)(run > 1 ? BP_SLAB : d->group);
-    s->stride_magic = magic(s->stride);
-    s->group_magic = magic(s->group);
-    s->carved = s->free = s->hint = 0;
-    s->next = s->prev = BP_NO_SLAB;
-    s->place = BP_UNLISTED;
+    *s = (bp_slab){.run = run, .next = BP_NO_SLAB, .prev = BP_NO_SLAB};
     for (uint32_t i = 1; i < run; i++) {
-        bp_poke(&r->slabs[at + i].use, (uint8_t)BP_USE_TAIL);
+        bp_poke(&r->uses[at + i], (uint8_t)BP_USE_TAIL);
     }
     r->free_count -= run;
-    bp_publish(&s->use, (uint8_t)(d->number + 1));
+    if (run == 1 && at >= r->free_hint) {
+        r->free_hint = at + 1;
+    }
+    bp_publish(&r->uses[at], (uint8_t)(d->number + 1));
 }
 
+/* A region with room whose commit is refused ends the search: another region would
+ * only reserve more of what there is no memory for. */
 static uint32_t take_locked(bp_pool *pool, const bp_depot *d, uint32_t run) {
     uint32_t count = bp_peek(&pool->region_count);
     for (uint32_t i = 0; i <= count; i++) {
@@ -183,8 +148,11 @@ static uint32_t take_locked(bp_pool *pool, const bp_depot *d, uint32_t run) {
             break;
         }
         uint32_t at = find_free(r, run);
-        if (at == r->slab_count) {
-            at = bump_free(r, run);
+        if (at == r->slab_count && run <= r->slab_count - bp_peek(&r->bump)) {
+            at = bp_peek(&r->bump);
+            if (!commit(r, at, run)) {
+                break;
+            }
         }
         if (at < r->slab_count) {
             slab_open(r, at, d, run);
@@ -201,6 +169,8 @@ uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run) {
     return slab;
 }
 
+/* A look-up that read the old use may still read headers here: it looks at the use
+ * again, after the fence in bp__block_find. */
 void bp__slab_give(bp_pool *pool, uint32_t slab) {
     bp_region *r = bp__region_of(pool, slab);
     uint32_t at = local(slab);
@@ -209,78 +179,12 @@ void bp__slab_give(bp_pool *pool, uint32_t slab) {
     bp__sys_decommit(r->headers + at * r->header_stride, r->header_stride);
     pthread_mutex_lock(&pool->region_lock);
     for (uint32_t i = 0; i < run; i++) {
-        bp_poke(&r->slabs[at + i].use, (uint8_t)BP_USE_FREE);
+        bp_poke(&r->uses[at + i], (uint8_t)BP_USE_FREE);
     }
+    atomic_thread_fence(memory_order_release);
     r->free_count += run;
+    r->free_hint = at < r->free_hint ? at : r->free_hint;
     pthread_mutex_unlock(&pool->region_lock);
-}
-
-void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
-    bp_region *r = bp__region_of(pool, slab);
-    bp_buffer *b = bp__slab_header(pool, d, slab, index);
-    uint8_t *data = r->data + ((size_t)local(slab) << BP_SLAB_SHIFT) +
-                    bp__slab_at(pool, slab)->data_colour + block_offset(d, index);
-    b->bin = d->bin;
-    b->slab = slab;
-    b->index = index;
-    b->to_data = data - (uint8_t *)b;
-}
-
-/* The index of the block that starts `rel` bytes behind the first one, or s->blocks.
- * The quotients are exact: rel < 2^22, and magic = ceil(2^44 / divisor). */
-static uint32_t block_index(const bp_slab *s, uint32_t rel) {
-    uint32_t group = (uint32_t)(rel * s->group_magic >> 44);
-    uint32_t in_group = rel - group * s->group;
-    uint32_t place = (uint32_t)(in_group * s->stride_magic >> 44);
-    uint32_t index = group * BP_GROUP + place;
-    bool starts = place * s->stride == in_group && place < BP_GROUP && rel < BP_SLAB;
-    return starts && index < s->blocks ? index : s->blocks;
-}
-
-bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
-    uint32_t regions = bp_acquire(&pool->region_count);
-    for (uint32_t i = 0; i < regions; i++) {
-        const bp_region *r = bp_peek(&pool->regions[i]);
-        size_t off = (uintptr_t)p - (uintptr_t)r->data;
-        size_t at = off >> BP_SLAB_SHIFT;
-        if (at >= bp_acquire(&r->bump)) {
-            continue;
-        }
-        const bp_slab *s = &r->slabs[at];
-        uint8_t use = bp_acquire(&s->use);
-        if (use == BP_USE_FREE || use == BP_USE_TAIL) {
-            return NULL;
-        }
-        uint32_t index = block_index(s, (uint32_t)(off & (BP_SLAB - 1)) - s->data_colour);
-        if (index == s->blocks) {
-            return NULL;
-        }
-        uint8_t *headers = r->headers + at * r->header_stride + s->header_off;
-        bp_buffer *b = (bp_buffer *)(void *)(headers + ((size_t)index << s->header_shift));
-        return b->to_data != 0 ? b : NULL;
-    }
-    return NULL;
-}
-
-bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
-    uint32_t regions = bp_acquire(&pool->region_count);
-    for (uint32_t i = 0; i < regions; i++) {
-        bp_region *r = bp_peek(&pool->regions[i]);
-        size_t off = (uintptr_t)b - (uintptr_t)r->headers;
-        size_t at = off / r->header_stride;
-        if (at >= bp_acquire(&r->bump)) {
-            continue;
-        }
-        const bp_slab *s = &r->slabs[at];
-        uint8_t use = bp_acquire(&s->use);
-        if (use == BP_USE_FREE || use == BP_USE_TAIL) {
-            return false;
-        }
-        size_t rel = off % r->header_stride - s->header_off;
-        return rel >> s->header_shift < s->blocks && rel % ((size_t)1 << s->header_shift) == 0 &&
-               b->to_data != 0;
-    }
-    return false;
 }
 
 void bp__regions_free(bp_pool *pool) {

@@ -23,40 +23,67 @@ static void pin_module(void) {
 #endif
 }
 
+static void for_each_depot(void (*act)(pthread_mutex_t *)) {
+    for (uint32_t i = 1; i <= top; i++) {
+        for (unsigned d = 0; pools[i] != NULL && d < BP_DEPOTS; d++) {
+            if (pools[i]->cuts[d].blocks > 0) {
+                act(&pools[i]->depots[d].lock);
+            }
+        }
+    }
+}
+
+static void for_each_pool(void (*act)(pthread_mutex_t *)) {
+    for (uint32_t i = 1; i <= top; i++) {
+        if (pools[i] != NULL) {
+            act(&pools[i]->region_lock);
+        }
+    }
+}
+
+static void lock(pthread_mutex_t *mutex) { pthread_mutex_lock(mutex); }
+
+static void unlock(pthread_mutex_t *mutex) { pthread_mutex_unlock(mutex); }
+
 /* Held across fork in the order of types.h, so that a child finds no lock taken by
  * a thread that it does not have. */
 static void fork_prepare(void) {
     pthread_mutex_lock(&bp__registry);
-    for (uint32_t i = 1; i <= top; i++) {
-        for (unsigned d = 0; pools[i] != NULL && d < BP_DEPOTS; d++) {
-            pthread_mutex_lock(&pools[i]->depots[d].lock);
-        }
-    }
-    for (uint32_t i = 1; i <= top; i++) {
-        if (pools[i] != NULL) {
-            pthread_mutex_lock(&pools[i]->region_lock);
-        }
-    }
+    for_each_depot(lock);
+    for_each_pool(lock);
 }
 
 static void fork_done(void) {
-    for (uint32_t i = 1; i <= top; i++) {
-        if (pools[i] != NULL) {
-            pthread_mutex_unlock(&pools[i]->region_lock);
-            for (unsigned d = 0; d < BP_DEPOTS; d++) {
-                pthread_mutex_unlock(&pools[i]->depots[d].lock);
-            }
-        }
-    }
+    for_each_pool(unlock);
+    for_each_depot(unlock);
     pthread_mutex_unlock(&bp__registry);
 }
 
-bool bp__registry_start(void (*thread_end)(void *), pthread_key_t *key) {
+/* The leases of caches whose threads a child does not have would never end. */
+static void fork_child(void) {
+    for (uint32_t i = 1; i <= top; i++) {
+        bp_cache *c = pools[i] != NULL ? pools[i]->caches : NULL;
+        for (; c != NULL; c = c->pool_next) {
+            if (c->thread != bp__thread) {
+                bp_sub(&pools[i]->leased, c->lease);
+                c->lease = 0;
+            }
+        }
+    }
+    fork_done();
+}
+
+/* Tried again by the next pool where it failed. */
+bool bp__registry_start_locked(void (*thread_end)(void *), pthread_key_t *key) {
     if (pthread_key_create(key, thread_end) != 0) {
         return false;
     }
+    if (pthread_atfork(fork_prepare, fork_done, fork_child) != 0) {
+        pthread_key_delete(*key);
+        return false;
+    }
     pin_module();
-    return pthread_atfork(fork_prepare, fork_done, fork_done) == 0;
+    return true;
 }
 
 bool bp__registry_add_locked(bp_pool *pool) {

@@ -74,11 +74,11 @@ static void snapshot_locked(bp_pool *pool, bp_stats *out) {
     }
     out->discarded_put = alone_puts_locked(pool);
     out->discarded = pool->gone.alone_get;
-    out->discarded_bytes = pool->gone.alone_bytes;
+    out->discarded_bytes = pool->gone.alone_lengths;
     out->requests = pool->gone.requests;
     for (bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
         out->discarded += bp_peek(&c->alone_get);
-        out->discarded_bytes += bp_peek(&c->alone_bytes);
+        out->discarded_bytes += bp_peek(&c->alone_lengths);
         out->requests += bp_peek(&c->requests);
         out->threads++;
     }
@@ -153,7 +153,8 @@ static size_t merge_locked(bp_pool *pool, uint64_t *out, size_t max) {
     for (uint64_t depth = 0, found = 1; found > 0 && got < max; depth++) {
         found = 0;
         for (bp_cache *c = pool->caches; c != NULL && got < max; c = c->pool_next) {
-            ring r = ring_of(c->recent, c->recent_mask, bp_peek(&c->requests), pool->recent_size);
+            ring r =
+                ring_of(c->recent, c->recent_mask, bp_acquire(&c->requests), pool->recent_size);
             if (depth < r.left) {
                 r.next -= depth;
                 out[got++] = ring_back(&r);

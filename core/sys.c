@@ -69,6 +69,8 @@ bool bp__sys_commit(void *p, size_t bytes) {
     return mprotect(p, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
+void bp__sys_uncommit(void *p, size_t bytes) { (void)mprotect(p, bytes, PROT_NONE); }
+
 void bp__sys_decommit(void *p, size_t bytes) {
 #ifdef __linux__
     if (madvise(p, bytes, MADV_DONTNEED) == 0) {

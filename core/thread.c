@@ -5,8 +5,7 @@ static bp_thread nobody; /* every thread before its first use: all caches NULL *
 BP_TLS bp_thread *bp__thread = &nobody;
 
 static pthread_key_t thread_key;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool started;
+static bool started; /* under the registry's lock */
 
 /* Takes a cache out of its pool's and its thread's lists and frees it. Its counts
  * move to the pool's, where a sum never sees them twice: the lock is held. */
@@ -21,9 +20,10 @@ static void cache_free_locked(bp_cache *c) {
     pool->gone.requests += bp_peek(&c->requests);
     pool->gone.alone_get += bp_peek(&c->alone_get);
     pool->gone.alone_put += bp_peek(&c->alone_put);
-    pool->gone.alone_bytes += bp_peek(&c->alone_bytes);
+    pool->gone.alone_lengths += bp_peek(&c->alone_lengths);
     bp__recent_keep_locked(c);
     bp_sub(&pool->leased, c->lease);
+    pool->cache_count--;
     if (c->pool_prev != NULL) {
         c->pool_prev->pool_next = c->pool_next;
     } else {
@@ -55,11 +55,14 @@ static void thread_end(void *arg) {
     bp__sys_unmap(thread, sizeof *thread);
 }
 
-static void start(void) { started = bp__registry_start(thread_end, &thread_key); }
-
 bool bp__threads_start(void) {
-    pthread_once(&once, start);
-    return started;
+    pthread_mutex_lock(&bp__registry);
+    if (!started) {
+        started = bp__registry_start_locked(thread_end, &thread_key);
+    }
+    bool done = started;
+    pthread_mutex_unlock(&bp__registry);
+    return done;
 }
 
 /* 32 KiB of which a thread touches the pages of the slots it uses: mapped, not
@@ -94,6 +97,7 @@ static bp_cache *attach_locked(bp_pool *pool) {
     }
     pool->caches = c;
     bp_add(&pool->leased, c->lease);
+    pool->cache_count++;
     bp_poke(&c->thread->caches[c->slot], c);
     return c;
 }

@@ -64,31 +64,22 @@ void bp__tier_index(bp_pool *pool) {
     }
 }
 
-static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-/* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class,
- * whose blocks lie on pages so that one alone can be given back. */
-void bp__depot_geometry(bp_depot *d, unsigned number, size_t size) {
+/* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class, whose
+ * blocks lie on pages so that one alone can be given back. */
+void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
+    bp_depot *d = &pool->depots[number];
     bool paged = number >= BP_MAX_TIERS;
+    d->cut = &pool->cuts[number];
     d->number = (uint8_t)number;
     d->bin = (uint8_t)(paged ? BP_BIN_NONE : number);
     d->size = size;
-    d->stride = round_up(size, paged ? bp__sys_page() : BP_LINE);
-    d->group = d->stride * BP_GROUP + (paged ? 0 : BP_LINE);
+    d->stride = bp__round_up(size, paged ? bp__sys_page() : BP_LINE);
     d->run = (uint32_t)((d->stride + BP_SLAB - 1) >> BP_SLAB_SHIFT);
-    if (d->run > 1) {
-        d->blocks = 1;
-    } else {
-        size_t groups = BP_SLAB / d->group;
-        size_t rest = (BP_SLAB - groups * d->group) / d->stride;
-        d->blocks = (uint32_t)(groups * BP_GROUP + (rest < BP_GROUP ? rest : BP_GROUP));
-    }
-    /* Small tiers share lines of headers and are handed out by whole lines. */
-    d->header_shift = d->stride < 4096 ? 5 : 6;
     size_t take = ((size_t)64 << 10) / d->stride;
     d->bins_take = take < 1 ? 1 : take > 16 ? 16 : (uint32_t)take;
     d->head = d->tail = BP_NO_SLAB;
     d->carving = BP_NO_SLAB;
+    bp__cut_plan(&pool->cuts[number], d->stride, paged ? 0 : BP_LINE);
 }
 
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n) {

@@ -6,7 +6,7 @@
  *   header     what the pool knows of a block (struct bp_buffer), apart from the bytes
  *   slab       4 MiB of a region, cut into blocks of one tier
  *   run        neighbouring slabs that hold one block larger than a slab
- *   region     reserved address space: slab table | headers | slabs
+ *   region     reserved address space: slab table | uses | headers | slabs
  *   cache      the idle blocks one thread keeps of one pool; a bin for each tier
  *   depot      the idle blocks of a tier behind the caches; a bitmap in each slab
  *   empty      a slab whose carved blocks are all idle in the depot
@@ -21,8 +21,8 @@
  *
  * Memory of a region (indexes and offsets inside, no pointers):
  *
- *   | slab table | headers of slab 0 | of slab 1 | ... | slab 0 | slab 1 | ... |
- *                |<- header_stride ->|                 |<4 MiB->|
+ *   | slab table | uses | headers of slab 0 | of slab 1 | ... | slab 0 | slab 1 | ... |
+ *                       |<- header_stride ->|                 |<4 MiB->|
  *
  *   headers of a slab:  | free bitmap | colour | header 0 | header 1 | ... |
  *   a slab:             | colour | 8 blocks | 64 B | 8 blocks | 64 B | ... |
@@ -42,7 +42,8 @@
  *   ref_count       > 0 exactly in the headers of live blocks
  *   owned_bytes     = sum over tiers of owned * size + bytes of live alone blocks
  *   leased          = sum over caches of lease <= max_idle / 2
- *   idle_bytes     <= max_idle at rest, but for free blocks beside live ones
+ *   idle_bytes     <= max_idle at rest, but for free blocks that share a slab with a
+ *                     live one, or with one in the cache of a thread that sleeps
  *
  * Locks, outermost first; none is held while a fast path runs:
  *   registry (process) -> depot (tier) -> region lock (pool)
@@ -78,60 +79,67 @@ enum { BP_KIND_NONE = 0, BP_KIND_HANDLE = 1, BP_KIND_RAW = 2 };
 struct bp_buffer {
     _Atomic uint32_t refs;
     _Atomic uint8_t kind;
-    uint8_t bin;         /* its tier, or BP_BIN_NONE for an alone block */
-    uint16_t generation; /* of the tier table; 0 until tables can change */
-    uint64_t length;     /* as asked for */
-    int64_t to_data;     /* bytes from this header to the payload */
-    uint32_t slab;       /* slab id */
-    uint32_t index;      /* of the block in its slab */
+    uint8_t bin;             /* its tier, or BP_BIN_NONE for an alone block */
+    uint16_t generation;     /* of the tier table; 0 until tables can change */
+    uint64_t length;         /* as asked for */
+    _Atomic int64_t to_data; /* bytes from this header to the payload */
+    uint32_t slab;           /* slab id */
+    uint32_t index;          /* of the block in its slab */
 };
 _Static_assert(sizeof(struct bp_buffer) == 32, "headers are two to a cache line");
 
-/* The state of one slab, in the region's slab table. `use` is depot number + 1,
- * 0 for a free slab, BP_USE_TAIL inside a run; it may be read without a lock by a
- * look-up of a pointer. The rest belongs to the depot's lock. */
-enum { BP_USE_FREE = 0, BP_USE_TAIL = 255 };
+/* How a tier cuts a slab; written when the pool is made and never again, so that a
+ * look-up of a pointer may read it without a lock. A run is one block at offset 0. */
+typedef struct bp_cut {
+    _Alignas(64) uint64_t group_magic; /* ceil(2^44 / group), see block.c */
+    uint64_t stride_magic;             /* ceil(2^44 / stride) */
+    uint32_t group;                    /* bytes from 8 blocks and their gap to the next 8 */
+    uint32_t stride;                   /* bytes from a block to the next of its group */
+    uint32_t blocks;                   /* of a slab; 0: no such tier */
+    uint32_t header_shift;             /* 5, or 6 where each header has a line of its own */
+    uint32_t bitmap;                   /* bytes of free bits before the headers */
+    uint32_t data_colours;             /* lines by which the first block may be shifted */
+} bp_cut;
+
+/* What a slab is used for, a byte each: depot number + 1, or one of these. Written
+ * under the region lock, read by look-ups at any time. */
+enum { BP_USE_FREE = 0, BP_USE_TAIL = 255 /* inside a run */ };
+
+/* The state of a slab in use; belongs to the lock of its depot. */
 enum { BP_UNLISTED = 0, BP_PARTIAL = 1, BP_EMPTY = 2 };
 typedef struct bp_slab {
-    _Atomic uint8_t use;
-    uint8_t place;                      /* in its depot's list: BP_UNLISTED, BP_PARTIAL, BP_EMPTY */
-    uint8_t header_shift;               /* 5, or 6 where each header has a line of its own */
-    uint32_t run;                       /* slabs in the run, 1 for a slab cut into blocks */
-    uint32_t blocks;                    /* that fit */
-    uint32_t carved;                    /* of those, made known; the rest was never touched */
-    uint32_t free;                      /* bits set in the bitmap */
-    uint32_t hint;                      /* no bit is set in a word below this one */
-    uint32_t next, prev;                /* the depot's list; BP_NO_SLAB ends it */
-    uint32_t data_colour;               /* bytes before the first block */
-    uint32_t header_off;                /* bytes from the slab's header area to header 0 */
-    uint32_t stride;                    /* bytes from a block to the next of its group */
-    uint32_t group;                     /* bytes from a group of blocks to the next */
-    uint64_t stride_magic, group_magic; /* ceil(2^44 / stride), / group: see block_index */
+    uint8_t place;       /* in its depot's list: BP_UNLISTED, BP_PARTIAL, BP_EMPTY */
+    uint32_t run;        /* slabs in the run, 1 for a slab cut into blocks */
+    uint32_t carved;     /* blocks made known; the rest was never touched */
+    uint32_t free;       /* bits set in the bitmap */
+    uint32_t hint;       /* no bit is set in a word below this one */
+    uint32_t next, prev; /* the depot's list; BP_NO_SLAB ends it */
+    uint32_t pad;
 } bp_slab;
-_Static_assert(sizeof(bp_slab) == BP_LINE, "the slab table is indexed by shifts");
+_Static_assert(sizeof(bp_slab) == 32, "two slabs to a line");
 
 typedef struct bp_region {
     uint8_t *base; /* the mapping, page aligned */
     size_t bytes;
     bp_slab *slabs;
+    _Atomic uint8_t *uses;
     uint8_t *headers;
     uint8_t *data;
     size_t header_stride; /* bytes of header area for each slab */
     uint32_t slab_count;
     uint32_t free_count;   /* slabs below bump that are free; region lock */
+    uint32_t free_hint;    /* none of them below this one; region lock */
     _Atomic uint32_t bump; /* slabs committed so far */
 } bp_region;
 
-/* A tier's geometry and the idle blocks behind the caches. The geometry is fixed
- * when the pool is made; the rest belongs to `lock`. */
+/* The idle blocks of a tier behind the caches. What it is for is fixed when the pool
+ * is made; head, tail, carving and the writing of the rest belong to `lock`. */
 typedef struct bp_depot {
     _Alignas(64) pthread_mutex_t lock;
+    const bp_cut *cut;
     size_t size;           /* as asked for; what idle and owned bytes count */
-    size_t stride;         /* of blocks: size rounded up to a line or page */
-    size_t group;          /* bytes of 8 blocks and their gap */
-    uint32_t blocks;       /* of a slab */
+    size_t stride;         /* size rounded up to a line or page */
     uint32_t run;          /* slabs a block takes when larger than a slab, else 1 */
-    uint32_t header_shift; /* 5, or 6 where each header has a line of its own */
     uint32_t bins_take;    /* fresh blocks a bin reserves at once */
     uint8_t number;        /* index in pool->depots */
     uint8_t bin;           /* written into the headers */
@@ -176,8 +184,8 @@ typedef struct bp_cache {
     struct bp_cache *pool_next, *pool_prev;
     struct bp_cache *thread_next;
     struct bp_thread *thread;
-    _Atomic uint64_t alone_get, alone_put, alone_bytes; /* oversize requests */
-    struct bp_slow_counts {                             /* written by the slow halves only */
+    _Atomic uint64_t alone_get, alone_put, alone_lengths; /* oversize requests */
+    struct bp_slow_counts {                               /* written by the slow halves only */
         _Atomic uint64_t miss, refilled, flushed;
     } slow[BP_MAX_TIERS];
 } bp_cache;
@@ -217,8 +225,9 @@ struct bp_pool {
     bp_cache *caches;
     uint32_t own_slot; /* the slot even when closed */
     bool closed;
+    uint32_t cache_count;
     struct bp_pool_totals { /* of caches that are gone and of releases that had none */
-        uint64_t requests, alone_get, alone_put, alone_bytes;
+        uint64_t requests, alone_get, alone_put, alone_lengths;
     } gone;
 
     _Atomic uint64_t recent_next; /* place in `recent`: exact mode's ring, or */
@@ -227,6 +236,7 @@ struct bp_pool {
     size_t recent_size;
     size_t max_idle;
     char name[64];
+    bp_cut cuts[BP_DEPOTS];
     bp_depot depots[BP_DEPOTS];
 };
 

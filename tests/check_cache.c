@@ -14,7 +14,7 @@ static bp_pool *pool_with(size_t max_idle) {
     return made;
 }
 
-static void setup(void) { pool = pool_with(64 * MIB); }
+static void setup(void) { pool = pool_with(256 * MIB); }
 
 static void teardown(void) {
     char message[200] = "";
@@ -125,7 +125,7 @@ START_TEST(over_the_bound_a_cache_holds_nothing) {
     ck_assert_uint_le(s.idle_bytes, pool->max_idle);
     bp_buffer_release(pool, bp_buffer_get(pool, 4096));
     ck_assert(!bp__cache_of(pool)->shut);
-    pool->max_idle = 64 * MIB; /* for the lease that teardown checks */
+    pool->max_idle = 256 * MIB; /* for the lease that teardown checks */
 }
 END_TEST
 

@@ -19,6 +19,10 @@ static void setup(void) {
 
 static void teardown(void) { bp_pool_destroy(pool); }
 
+static uint8_t use_of(uint32_t slab) {
+    return bp_peek(&bp__region_of(pool, slab)->uses[slab & ((1u << BP_REGION_SHIFT) - 1)]);
+}
+
 /* n fresh blocks, owned as if a cache had handed them out. */
 static void make(bp_buffer **out, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
@@ -52,24 +56,24 @@ END_TEST
 /* Blocks are taken from slabs in use before empty ones, so that those can go back. */
 START_TEST(empty_slabs_stand_last) {
     bp_buffer *made[3 * 64], *taken[1];
-    ck_assert_uint_le(d->blocks, 64);
-    uint32_t n = 3 * d->blocks;
+    ck_assert_uint_le(d->cut->blocks, 64);
+    uint32_t n = 3 * d->cut->blocks;
     make(made, n);
-    bp__depot_give(pool, d, made, d->blocks); /* the first slab: empty */
+    bp__depot_give(pool, d, made, d->cut->blocks); /* the first slab: empty */
     ck_assert_uint_eq(empties(), 1);
-    bp__depot_give(pool, d, made + 2 * d->blocks, d->blocks - 1); /* the third: partial */
+    bp__depot_give(pool, d, made + 2 * d->cut->blocks, d->cut->blocks - 1); /* the third: partial */
     ck_assert_uint_eq(empties(), 1);
     bp__depot_take(pool, d, taken, 1);
-    ck_assert_uint_eq(taken[0]->slab, made[2 * d->blocks]->slab);
+    ck_assert_uint_eq(taken[0]->slab, made[2 * d->cut->blocks]->slab);
     bp__depot_give(pool, d, taken, 1);
     bp__depot_give(pool, d, made + n - 1, 1); /* the third too */
     ck_assert_uint_eq(empties(), 2);
     bp__depot_trim(pool, d);
     ck_assert_uint_eq(empties(), 0);
     ck_assert_uint_eq(bp_peek(&d->free), 0);
-    ck_assert_uint_eq(bp_peek(&pool->trimmed_bytes), 2 * d->blocks * d->size);
-    ck_assert_uint_eq(bp_peek(&pool->owned_bytes), d->blocks * d->size); /* the second */
-    ck_assert_uint_eq(bp__slab_at(pool, made[0]->slab)->use, BP_USE_FREE);
+    ck_assert_uint_eq(bp_peek(&pool->trimmed_bytes), 2 * d->cut->blocks * d->size);
+    ck_assert_uint_eq(bp_peek(&pool->owned_bytes), d->cut->blocks * d->size); /* the second */
+    ck_assert_uint_eq(use_of(made[0]->slab), BP_USE_FREE);
 }
 END_TEST
 
@@ -78,7 +82,7 @@ START_TEST(fresh_blocks_return_to_where_they_came_from) {
     ck_assert_uint_eq(bp__depot_fresh(pool, d, 8, &first), 8);
     uint32_t slab = first->slab;
     bp__depot_unfresh(pool, d, first, 8);
-    ck_assert_uint_eq(bp__slab_at(pool, slab)->use, BP_USE_FREE); /* nothing of it is used */
+    ck_assert_uint_eq(use_of(slab), BP_USE_FREE); /* nothing of it is used */
     ck_assert_uint_eq(bp__depot_fresh(pool, d, 8, &first), 8);
     bp__depot_unfresh(pool, d, bp__slab_header(pool, d, first->slab, 5), 3);
     ck_assert_uint_eq(bp__depot_fresh(pool, d, 1, &again), 1);
@@ -101,9 +105,9 @@ END_TEST
 
 START_TEST(shrink_stops_at_the_bound) {
     bp_buffer *made[6 * 64];
-    uint32_t n = 6 * d->blocks;
+    uint32_t n = 6 * d->cut->blocks;
     make(made, n);
-    pool->max_idle = 3 * d->blocks * d->size;
+    pool->max_idle = 3 * d->cut->blocks * d->size;
     bp__depot_give(pool, d, made, n);
     ck_assert(bp__idle_over(pool));
     bp__idle_shrink(pool);
@@ -116,8 +120,8 @@ END_TEST
 /* The second of two tiers is over: the first one's empty slabs go as well. */
 START_TEST(shrink_takes_any_tiers_slabs) {
     bp_buffer *made[64];
-    make(made, d->blocks);
-    bp__depot_give(pool, d, made, d->blocks);
+    make(made, d->cut->blocks);
+    bp__depot_give(pool, d, made, d->cut->blocks);
     d = &pool->depots[0];
     make(made, 10);
     bp__depot_give(pool, d, made, 9);

@@ -1,0 +1,153 @@
+/* The arithmetic between pointers, headers and blocks: how a tier cuts a slab, where
+ * the header of a block is, and which block starts at a pointer.
+ *
+ * Look-ups take no lock and trust nothing around the pointer. They read a slab's use
+ * and the immutable cut of that tier, and stay inside that slab's header area whatever
+ * becomes of the slab meanwhile.
+ */
+#include "internal.h"
+
+#define COLOURS 32u
+
+static uint64_t magic(uint32_t divisor) { return (((uint64_t)1 << 44) + divisor - 1) / divisor; }
+
+static size_t block_offset(const bp_cut *cut, uint32_t index) {
+    return (size_t)(index / BP_GROUP) * cut->group + (size_t)(index % BP_GROUP) * cut->stride;
+}
+
+void bp__cut_plan(bp_cut *cut, size_t stride, size_t gap) {
+    if (stride > BP_SLAB) { /* a run: one block, and no other offset starts it */
+        stride = BP_SLAB;
+        gap = 0;
+    }
+    size_t group = stride * BP_GROUP + gap;
+    size_t groups = BP_SLAB / group;
+    size_t rest = (BP_SLAB - groups * group) / stride;
+    cut->stride = (uint32_t)stride;
+    cut->group = (uint32_t)group;
+    cut->stride_magic = magic(cut->stride);
+    cut->group_magic = magic(cut->group);
+    cut->blocks = (uint32_t)(groups * BP_GROUP + (rest < BP_GROUP ? rest : BP_GROUP));
+    /* Small tiers share lines of headers and are handed out by whole lines. */
+    cut->header_shift = stride < 4096 ? 5 : 6;
+    cut->bitmap = (uint32_t)bp__round_up((cut->blocks + 7) / 8, BP_LINE);
+    size_t used = block_offset(cut, cut->blocks - 1) + stride;
+    size_t slack = gap == 0 ? 0 : (BP_SLAB - used) / BP_LINE;
+    cut->data_colours = slack < COLOURS ? (uint32_t)slack + 1 : COLOURS;
+}
+
+size_t bp__header_area(const bp_pool *pool) {
+    size_t most = 0;
+    for (unsigned i = 0; i < BP_DEPOTS; i++) {
+        const bp_cut *cut = &pool->cuts[i];
+        size_t area = cut->bitmap + COLOURS * BP_LINE + ((size_t)cut->blocks << cut->header_shift);
+        most = area > most ? area : most;
+    }
+    return most;
+}
+
+/* The place of a slab in its region colours it. */
+static size_t first_header(const bp_cut *cut, size_t at) {
+    return cut->bitmap + at % COLOURS * BP_LINE;
+}
+
+static size_t first_block(const bp_cut *cut, size_t at) { return at % cut->data_colours * BP_LINE; }
+
+static size_t place_of(uint32_t slab) { return slab & ((1u << BP_REGION_SHIFT) - 1); }
+
+uint64_t *bp__slab_bitmap(bp_pool *pool, uint32_t slab) {
+    bp_region *r = bp__region_of(pool, slab);
+    return (uint64_t *)(void *)(r->headers + place_of(slab) * r->header_stride);
+}
+
+static bp_buffer *header(const bp_region *r, const bp_cut *cut, size_t at, uint32_t index) {
+    size_t off = first_header(cut, at) + ((size_t)index << cut->header_shift);
+    return (bp_buffer *)(void *)(r->headers + at * r->header_stride + off);
+}
+
+bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
+    return header(bp__region_of(pool, slab), d->cut, place_of(slab), index);
+}
+
+void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
+    bp_region *r = bp__region_of(pool, slab);
+    size_t at = place_of(slab);
+    bp_buffer *b = header(r, d->cut, at, index);
+    uint8_t *data =
+        r->data + (at << BP_SLAB_SHIFT) + first_block(d->cut, at) + block_offset(d->cut, index);
+    b->bin = d->bin;
+    b->slab = slab;
+    b->index = index;
+    bp_poke(&b->to_data, data - (uint8_t *)b);
+}
+
+/* The index of the block that starts `rel` bytes behind the first one, or cut->blocks.
+ * The quotients are exact: rel < 2^22, and magic = ceil(2^44 / divisor). */
+static uint32_t block_index(const bp_cut *cut, uint32_t rel) {
+    uint32_t group = (uint32_t)(rel * cut->group_magic >> 44);
+    uint32_t in_group = rel - group * cut->group;
+    uint32_t place = (uint32_t)(in_group * cut->stride_magic >> 44);
+    uint32_t index = group * BP_GROUP + place;
+    bool starts = place * cut->stride == in_group && place < BP_GROUP && rel < BP_SLAB;
+    return starts && index < cut->blocks ? index : cut->blocks;
+}
+
+/* What `at`, a place in a region, is cut as; NULL where nothing starts there. */
+static const bp_cut *cut_at(const bp_pool *pool, const bp_region *r, size_t at, uint8_t *use) {
+    *use = bp_acquire(&r->uses[at]);
+    return *use == BP_USE_FREE || *use == BP_USE_TAIL ? NULL : &pool->cuts[*use - 1];
+}
+
+/* b was handed out at some time, and its slab was not given away while we looked: the
+ * owner of a good pointer keeps that from happening, a stale one must not mislead. */
+static bool still(const bp_region *r, size_t at, uint8_t use, const bp_buffer *b) {
+    bool carved = bp_peek(&b->to_data) != 0;
+    atomic_thread_fence(memory_order_acquire);
+    return carved && bp_peek(&r->uses[at]) == use;
+}
+
+bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
+    uint32_t regions = bp_acquire(&pool->region_count);
+    for (uint32_t i = 0; i < regions; i++) {
+        const bp_region *r = bp_peek(&pool->regions[i]);
+        size_t off = (uintptr_t)p - (uintptr_t)r->data;
+        size_t at = off >> BP_SLAB_SHIFT;
+        if (at >= bp_acquire(&r->bump)) {
+            continue;
+        }
+        uint8_t use;
+        const bp_cut *cut = cut_at(pool, r, at, &use);
+        if (cut == NULL) {
+            return NULL;
+        }
+        uint32_t rel = (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first_block(cut, at);
+        uint32_t index = block_index(cut, rel);
+        if (index == cut->blocks) {
+            return NULL;
+        }
+        bp_buffer *b = header(r, cut, at, index);
+        return still(r, at, use, b) ? b : NULL;
+    }
+    return NULL;
+}
+
+bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
+    uint32_t regions = bp_acquire(&pool->region_count);
+    for (uint32_t i = 0; i < regions; i++) {
+        const bp_region *r = bp_peek(&pool->regions[i]);
+        size_t off = (uintptr_t)b - (uintptr_t)r->headers;
+        size_t at = off / r->header_stride;
+        if (at >= bp_acquire(&r->bump)) {
+            continue;
+        }
+        uint8_t use;
+        const bp_cut *cut = cut_at(pool, r, at, &use);
+        if (cut == NULL) {
+            return false;
+        }
+        size_t rel = off % r->header_stride - first_header(cut, at);
+        bool starts = rel % ((size_t)1 << cut->header_shift) == 0;
+        return starts && rel >> cut->header_shift < cut->blocks && still(r, at, use, b);
+    }
+    return false;
+}
