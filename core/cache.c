@@ -109,7 +109,6 @@ void bp__cache_flush_all(bp_cache *c) {
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
         flush_bin(c, t);
     }
-    bp__idle_shrink(c->pool);
 }
 
 /* One cached block, or one reserved, keeps its slab from being empty, and so up to
@@ -117,6 +116,7 @@ void bp__cache_flush_all(bp_cache *c) {
  * empty, this cache holds nothing until that is over: each release then goes home. */
 static void shut(bp_cache *c) {
     bp__cache_flush_all(c);
+    bp__idle_shrink(c->pool);
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
         c->bins[t].hot = BP_HOT_SHUT;
         c->bins[t].cap = 0;

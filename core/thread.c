@@ -46,6 +46,7 @@ static void thread_end(void *arg) {
     pthread_mutex_lock(&bp__registry);
     while (thread->first != NULL) {
         bp__cache_flush_all(thread->first);
+        bp__idle_shrink(thread->first->pool);
         cache_free_locked(thread->first);
     }
     bp__registry_reap_locked();

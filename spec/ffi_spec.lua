@@ -162,11 +162,15 @@ local trace_text = [[
   local buf = pool:from_string("abcdefgh")
   local loops, aborts = 0, {}
   local info = require("jit.util").traceinfo
+  local reasons = require("jit.vmdef").traceerr
   local function on_trace(what, tr, func, pc, otr)
     if what == "stop" then
       if info(tr).linktype == "loop" then loops = loops + 1 end
     elseif what == "abort" then
-      aborts[#aborts + 1] = tostring(otr)
+      local why = reasons[otr] or tostring(otr)
+      -- Hot counters are shared by address: rarely the loop is entered for recording
+      -- only as it ends. That says nothing of what is inside.
+      if why ~= "leaving loop in root trace" then aborts[#aborts + 1] = why end
     end
   end
   collectgarbage() -- a finalizer that runs while a trace is recorded would abort it
@@ -177,7 +181,7 @@ local trace_text = [[
     BODY
   end
   jit.attach(on_trace)
-  print(loops, #aborts, sum, buf:ref_count())
+  print(loops, #aborts, sum, buf:ref_count(), table.concat(aborts, "; "))
 ]]
 
 local function trace_script(body)
@@ -198,21 +202,21 @@ describe("in a loop under the JIT", function()
     for name, body in pairs(bodies) do
       it(name .. " compiles without an abort", function()
         local out = h.script_ok(trace_script(body))
-        assert.equal(("1\t0\t%d\t1\n"):format(sums[name]), out)
+        assert.equal(("1\t0\t%d\t1\t\n"):format(sums[name]), out)
       end)
     end
 
     it("the raw pair compiles without an abort", function()
       local body = "local p = raw.get(pool, 100) p[0] = 1 sum = sum + p[0] raw.put(pool, p)"
       local text = 'local raw = require "bytepool.ffi"\n' .. trace_script(body)
-      assert.equal("1\t0\t1000\t1\n", h.script_ok(text))
+      assert.equal("1\t0\t1000\t1\t\n", h.script_ok(text))
     end)
   end
 
   it("gives the same sums with the JIT off", function()
     for name, body in pairs(bodies) do
       local out = h.script_ok(trace_script(body), "-joff")
-      assert.equal(("0\t0\t%d\t1\n"):format(sums[name]), out)
+      assert.equal(("0\t0\t%d\t1\t\n"):format(sums[name]), out)
     end
   end)
 end)
