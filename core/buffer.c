@@ -57,6 +57,12 @@ int bp_raw_put(bp_pool *pool, void *p) {
     return BP_LIKELY(bp__cache_put(pool, b)) ? BP_OK : bp__buffer_release_slow(pool, b);
 }
 
+size_t bp_raw_capacity(bp_pool *pool, const void *p) {
+    const bp_buffer *b = bp__block_find(pool, p);
+    bool out = b != NULL && bp_acquire(&b->refs) > 0 && bp_peek(&b->kind) == BP_KIND_RAW;
+    return out ? bp_buffer_capacity(pool, b) : 0;
+}
+
 void *bp_buffer_data(const bp_buffer *b) { return (uint8_t *)(uintptr_t)b + bp_peek(&b->to_data); }
 
 size_t bp_buffer_length(const bp_buffer *b) { return (size_t)b->length; }

@@ -164,6 +164,9 @@ BP_API void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity);
  * block was handed out raw again cannot be told from a good one. */
 BP_API int bp_raw_put(bp_pool *pool, void *p);
 
+/* The capacity of a pointer that is out; 0 for any other. */
+BP_API size_t bp_raw_capacity(bp_pool *pool, const void *p);
+
 /* ---- statistics --------------------------------------------------------- */
 
 typedef struct bp_tier_stats {

@@ -44,14 +44,22 @@ for _, name in ipairs(finalizers) do
       other:release()
     end)
 
-    it("on a foreign value is refused", function()
+    -- Where a script gave our metatable to a value of its own, an error of __gc would come
+    -- out of a stranger's allocation: it does nothing. __close is called by code that sees it.
+    it("on a foreign value does nothing, or is refused", function()
       local buf = pool:get_buffer(10)
       local finalize = debug.getmetatable(buf)[name]
-      for _, v in ipairs(h.foreign_values()) do
-        local x = v[1]
-        h.refused(pool, function() finalize(x) end, name .. ": self must be a bytepool buffer, got " .. v[2])
+      local function try(x, what)
+        if name == "__gc" then
+          local before = h.counters(pool)
+          assert.is_nil((finalize(x)))
+          assert.same(before, h.counters(pool))
+        else
+          h.refused(pool, function() finalize(x) end, name .. ": self must be a bytepool buffer, got " .. what)
+        end
       end
-      h.refused(pool, function() finalize(pool) end, name .. ": self must be a bytepool buffer, got userdata")
+      for _, v in ipairs(h.foreign_values()) do try(v[1], v[2]) end
+      try(pool, "userdata")
       buf:release()
     end)
 
@@ -79,14 +87,13 @@ describe("a pool's __gc called by hand", function()
     h.collect()
   end)
 
-  it("on a foreign value is refused", function()
+  it("on a foreign value does nothing", function()
     local finalize = debug.getmetatable(pool).__gc
     local buf = pool:get_buffer(1)
-    for _, v in ipairs(h.foreign_values()) do
-      local x = v[1]
-      h.refused(pool, function() finalize(x) end, "__gc: self must be a bytepool pool, got " .. v[2])
-    end
-    h.refused(pool, function() finalize(buf) end, "__gc: self must be a bytepool pool, got userdata")
+    local before = h.counters(pool)
+    for _, v in ipairs(h.foreign_values()) do finalize(v[1]) end
+    finalize(buf)
+    assert.same(before, h.counters(pool))
     buf:release()
   end)
 end)

@@ -36,12 +36,12 @@ static void *checked_userdata(lua_State *L, int arg, size_t size, int meta, int 
 
 bpl_handle *bpl_to_handle(lua_State *L, int arg) {
     bpl_handle *h = checked_userdata(L, arg, sizeof *h, BPL_LIVE, BPL_DEAD);
-    return h != NULL && h->magic == BPL_HANDLE_MAGIC ? h : NULL;
+    return h != NULL && h->seal == BPL_HANDLE_SEAL(h) ? h : NULL;
 }
 
 bpl_pool *bpl_to_pool(lua_State *L, int arg) {
     bpl_pool *p = checked_userdata(L, arg, sizeof *p, BPL_POOL, BPL_POOL);
-    return p != NULL && p->magic == BPL_POOL_MAGIC ? p : NULL;
+    return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p : NULL;
 }
 
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method) {
@@ -85,6 +85,13 @@ void bpl_push_shown(lua_State *L, int arg) {
         lua_pushstring(L, bpl_typename(L, arg));
         return;
     }
+#if LUA_VERSION_NUM >= 503
+    if (lua_isinteger(L, arg)) {
+        (void)snprintf(text, sizeof text, "%lld", (long long)lua_tointeger(L, arg));
+        lua_pushstring(L, text);
+        return;
+    }
+#endif
     double v = (double)lua_tonumber(L, arg);
     if (isnan(v)) {
         lua_pushliteral(L, "nan");

@@ -1,8 +1,12 @@
 /* The parts of bytepool.core: userdata, their checks, and who registers what.
  *
  * A buffer is a userdata `bpl_handle` that points at a block and owns `owned` of
- * its references. Its type is told by the metatable, the userdata's size and the
- * magic; whether it lives by `owned` alone, never by the metatable.
+ * its references. Its type is told by the metatable, the userdata's size and its seal;
+ * whether it lives by `owned` alone, never by the metatable.
+ *
+ * Every allocation by Lua can run a stranger's finalizer, and that may release any
+ * buffer, close any pool, or raise. So each function here first makes what it returns,
+ * then checks its arguments, and allocates no more until it is done with them.
  *
  * Every C function here has three upvalues: the metatable of live buffers, that of
  * dead ones (the same without __gc, so that the collector need not call back), and
@@ -23,36 +27,53 @@
 #define BPL_POOL     lua_upvalueindex(3)
 #define BPL_UPVALUES 3
 
-#define BPL_HANDLE_MAGIC 0x62754821u
-#define BPL_POOL_MAGIC   0x62504f21u
+/* What a userdata of ours begins with: its own address and a few bytes more, other ones
+ * for each type. Nothing has that which a script passes off as one. */
+#define BPL_HANDLE_SEAL(h) ((char *)(h) + 1)
+#define BPL_POOL_SEAL(p)   ((char *)(p) + 2)
 
-/* Read by the FFI bodies too: BPL_CDEF says the same to LuaJIT. A dead handle has
- * owned 0, length 0 and data NULL, so that a bounds check alone refuses it. */
+/* A dead handle has owned 0, length 0 and data NULL. */
 typedef struct bpl_handle {
-    uint32_t magic;
-    uint32_t owned; /* references of the block that are this handle's */
+    char *seal;
     uint8_t *data;
     size_t length;
     bp_buffer *block;
-    bp_pool *pool; /* lives as long as the block is out */
+    bp_pool *pool;  /* lives as long as the block is out */
+    uint32_t owned; /* references of the block that are this handle's */
 } bpl_handle;
 
 typedef struct bpl_pool {
-    uint32_t magic;
+    char *seal;
     bp_pool *pool; /* NULL once closed */
 } bpl_pool;
 
-#define BPL_CDEF                                                              \
-    "typedef struct bp_pool bp_pool;\n"                                       \
-    "typedef struct bp_buffer bp_buffer;\n"                                   \
-    "typedef struct { uint32_t magic, owned; uint8_t *data; size_t length;\n" \
-    "                 bp_buffer *block; bp_pool *pool; } bytepool_handle;\n"  \
-    "typedef struct { uint32_t magic; bp_pool *pool; } bytepool_pool;\n"      \
-    "int bp_buffer_retain(bp_buffer *);\n"                                    \
-    "int bp_buffer_release(bp_pool *, bp_buffer *);\n"                        \
-    "uint32_t bp_buffer_ref_count(const bp_buffer *);\n"                      \
-    "uint8_t *bp_raw_get(bp_pool *, size_t, size_t *);\n"                     \
-    "int bp_raw_put(bp_pool *, void *);\n"                                    \
+/* from handle.c: exported for the FFI bodies, which pass the userdata itself after a
+ * look at its metatable. Each is one step to Lua: no finalizer runs inside. */
+#define BPL_E_CLOSED (-100) /* beside bp_status: the pool is closed, or is none */
+typedef struct bpl_raw {
+    void *pointer;
+    size_t capacity;
+} bpl_raw;
+BPL_EXPORT int bytepool_handle_release(void *handle, const void *dead, int place);
+BPL_EXPORT int bytepool_handle_retain(void *handle);
+BPL_EXPORT uint32_t bytepool_handle_ref_count(const void *handle);
+BPL_EXPORT void *bytepool_raw_get(void *pool, size_t n, bpl_raw *out);
+BPL_EXPORT int bytepool_raw_put(void *pool, void *pointer);
+BPL_EXPORT size_t bytepool_raw_capacity(void *pool, void *pointer);
+void bpl_handle_point(bpl_handle *h, bp_buffer *block);
+void bpl_handle_give_back(bpl_handle *h); /* all that it owns */
+
+/* The same to LuaJIT; handle.c compares the layouts. */
+#define BPL_CDEF                                                                  \
+    "typedef struct { char *seal; uint8_t *data;\n"                               \
+    "    size_t length; void *block, *pool; uint32_t owned; } bytepool_handle;\n" \
+    "typedef struct { void *pointer; size_t capacity; } bytepool_raw;\n"          \
+    "int bytepool_handle_release(void *, const void *, int);\n"                   \
+    "int bytepool_handle_retain(void *);\n"                                       \
+    "uint32_t bytepool_handle_ref_count(const void *);\n"                         \
+    "uint8_t *bytepool_raw_get(void *, size_t, bytepool_raw *);\n"                \
+    "int bytepool_raw_put(void *, void *);\n"                                     \
+    "size_t bytepool_raw_capacity(void *, void *);\n"                             \
     "const char *bp_strerror(int);\n"
 
 /* from args.c: checks that raise with the caller's line in front. `method` is the
@@ -69,7 +90,9 @@ int64_t bpl_check_position(lua_State *L, int arg, const char *method, const char
 void bpl_push_shown(lua_State *L, int arg); /* a bad value, as messages show it */
 
 /* from buffer.c */
-bpl_handle *bpl_push_buffer(lua_State *L, bp_pool *pool, size_t n); /* or pushes nil, message */
+bpl_handle *bpl_push_dead(lua_State *L); /* a new handle that owns nothing yet */
+int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool,
+             size_t n);                                        /* to return; 1, or nil, message */
 void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference; the last ends it */
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
@@ -78,6 +101,7 @@ extern const luaL_Reg bpl_buffer_meta[];
 extern const luaL_Reg bpl_pool_methods[];
 extern const luaL_Reg bpl_pool_meta[];
 int bpl_new_pools(lua_State *L);
+int bpl_push_sizes(lua_State *L, const size_t *sizes, size_t count);
 int bpl_pool_get_pool_stats(lua_State *L);
 
 #endif

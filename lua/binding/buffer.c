@@ -10,71 +10,49 @@
 
 /* ---- making and ending handles ------------------------------------------ */
 
-/* The userdata comes first and dead: if Lua runs out of memory, nothing is lost. */
-static bpl_handle *push_dead(lua_State *L, bp_pool *pool) {
+/* A script that changed the upvalue by the debug library must not crash us. */
+static void set_metatable(lua_State *L, int arg, int upvalue) {
+    lua_pushvalue(L, upvalue);
+    if (lua_istable(L, -1)) {
+        lua_setmetatable(L, arg);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+bpl_handle *bpl_push_dead(lua_State *L) {
     bpl_handle *h = bpl_newuserdata(L, sizeof *h);
-    h->magic = BPL_HANDLE_MAGIC;
-    h->owned = 0;
-    h->data = NULL;
-    h->length = 0;
-    h->block = NULL;
-    h->pool = pool;
-    lua_pushvalue(L, BPL_LIVE);
-    lua_setmetatable(L, -2);
+    *h = (bpl_handle){.seal = BPL_HANDLE_SEAL(h)};
+    set_metatable(L, lua_gettop(L), BPL_LIVE);
     return h;
 }
 
-static void handle_point(bpl_handle *h, bp_buffer *block) {
-    h->block = block;
-    h->data = bp_buffer_data(block);
-    h->length = bp_buffer_length(block);
-    h->owned = 1;
-}
-
-bpl_handle *bpl_push_buffer(lua_State *L, bp_pool *pool, size_t n) {
-    bpl_handle *h = push_dead(L, pool);
+int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool, size_t n) {
     bp_buffer *block = bp_buffer_get(pool, n);
     if (block == NULL) {
-        lua_pop(L, 1);
         lua_pushnil(L);
         lua_pushliteral(L, "out of memory");
-        return NULL;
+        return 2;
     }
-    handle_point(h, block);
-    return h;
-}
-
-/* Dead before the references go: a release can not be entered twice. */
-static void give_back_all(bpl_handle *h) {
-    uint32_t owned = h->owned;
-    h->owned = 0;
-    h->data = NULL;
-    h->length = 0;
-    for (; owned > 0; owned--) {
-        (void)bp_buffer_release(h->pool, h->block);
-    }
+    h->pool = pool;
+    bpl_handle_point(h, block);
+    return 1;
 }
 
 void bpl_handle_release(lua_State *L, int arg, bpl_handle *h) {
     if (h->owned == 1) {
-        lua_pushvalue(L, BPL_DEAD);
-        lua_setmetatable(L, arg);
-        give_back_all(h);
-    } else {
-        h->owned--;
-        (void)bp_buffer_release(h->pool, h->block);
+        set_metatable(L, arg, BPL_DEAD);
     }
+    (void)bytepool_handle_release(h, NULL, 0);
 }
 
 /* ---- references --------------------------------------------------------- */
 
 static int l_buffer_retain(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "retain");
-    int status = bp_buffer_retain(h->block);
+    int status = bytepool_handle_retain(bpl_check_handle(L, 1, "retain"));
     if (status != BP_OK) {
         return bpl_raise(L, "retain: %s", bp_strerror(status));
     }
-    h->owned++;
     lua_settop(L, 1);
     return 1;
 }
@@ -84,18 +62,21 @@ static int l_buffer_release(lua_State *L) {
     return 0;
 }
 
-static bpl_handle *push_share(lua_State *L, const bpl_handle *h, const char *method) {
-    bpl_handle *other = push_dead(L, h->pool);
+/* Makes the dead handle `other` a second one on the block of the handle at 1. */
+static void share_into(lua_State *L, bpl_handle *other, const char *method) {
+    const bpl_handle *h = bpl_check_handle(L, 1, method);
     int status = bp_buffer_retain(h->block);
     if (status != BP_OK) {
         bpl_raise(L, "%s: %s", method, bp_strerror(status));
+        return;
     }
-    handle_point(other, h->block);
-    return other;
+    other->pool = h->pool;
+    bpl_handle_point(other, h->block);
 }
 
 static int l_buffer_share(lua_State *L) {
-    push_share(L, bpl_check_handle(L, 1, "share"), "share");
+    lua_settop(L, 1);
+    share_into(L, bpl_push_dead(L), "share");
     return 1;
 }
 
@@ -115,14 +96,14 @@ static int l_release_function(lua_State *L) {
 }
 
 static int l_buffer_bytes(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "bytes");
-    push_share(L, h, "bytes");
-    int view = lua_gettop(L);
+    lua_settop(L, 1);
+    bpl_handle *view = bpl_push_dead(L);
     lua_pushvalue(L, BPL_LIVE);
     lua_pushvalue(L, BPL_DEAD);
     lua_pushvalue(L, BPL_POOL);
-    lua_pushvalue(L, view);
+    lua_pushvalue(L, 2);
     lua_pushcclosure(L, l_release_function, BPL_UPVALUES + 1);
+    share_into(L, view, "bytes");
     return 2;
 }
 
@@ -132,21 +113,25 @@ static int l_buffer_ref_count(lua_State *L) {
     return 1;
 }
 
-static int end_handle(lua_State *L, const char *method) {
+/* A handle that __gc has seen is dead, also when a script called it by hand or
+ * brought the userdata back. Silent about anything else: an error here would come out of
+ * a stranger's allocation. */
+static int l_buffer_gc(lua_State *L) {
     bpl_handle *h = bpl_to_handle(L, 1);
-    if (h == NULL) {
-        return bpl_raise(L, "%s: self must be a bytepool buffer, got %s", method,
-                         bpl_typename(L, 1));
+    if (h != NULL) {
+        bpl_handle_give_back(h);
     }
-    give_back_all(h);
     return 0;
 }
 
-/* A handle that __gc has seen is dead, also when a script called it by hand or
- * brought the userdata back. */
-static int l_buffer_gc(lua_State *L) { return end_handle(L, "__gc"); }
-
-static int l_buffer_close(lua_State *L) { return end_handle(L, "__close"); }
+static int l_buffer_close(lua_State *L) {
+    bpl_handle *h = bpl_to_handle(L, 1);
+    if (h == NULL) {
+        return bpl_raise(L, "__close: self must be a bytepool buffer, got %s", bpl_typename(L, 1));
+    }
+    bpl_handle_give_back(h);
+    return 0;
+}
 
 /* ---- bytes -------------------------------------------------------------- */
 
@@ -162,10 +147,43 @@ static int l_buffer_capacity(lua_State *L) {
     return 1;
 }
 
-static int l_buffer_tostring(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "tostring");
-    lua_pushlstring(L, (const char *)h->data, h->length);
+/* LuaJIT, 5.1 and 5.2 collect before they copy: a finalizer could release the handle
+ * whose bytes are copied. Another handle, made first, holds them. */
+#if LUA_VERSION_NUM < 503
+#define BPL_COLLECTS_FIRST 1
+#else
+#define BPL_COLLECTS_FIRST 0
+#endif
+
+#ifdef LUA_JITLIBNAME
+#define BPL_MAX_STRING ((size_t)0x7fffff00)
+#else
+#define BPL_MAX_STRING (SIZE_MAX / 2)
+#endif
+
+/* Pushes bytes of the handle at 1 as a string; `hold` as bpl_push_dead left it. */
+static int push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
+                      const char *method) {
+    const bpl_handle *h = bpl_check_handle(L, 1, method);
+    if (count >= BPL_MAX_STRING) {
+        return bpl_raise(L, "%s: %zu bytes are more than a Lua string can hold", method, count);
+    }
+    int at = lua_gettop(L);
+    if (hold != NULL) {
+        share_into(L, hold, method);
+        h = hold;
+    }
+    lua_pushlstring(L, count > 0 ? (const char *)h->data + from : "", count);
+    if (hold != NULL) {
+        bpl_handle_release(L, at, hold);
+    }
     return 1;
+}
+
+static int l_buffer_tostring(lua_State *L) {
+    lua_settop(L, 1);
+    bpl_handle *hold = BPL_COLLECTS_FIRST ? bpl_push_dead(L) : NULL;
+    return push_bytes(L, hold, 0, bpl_check_handle(L, 1, "tostring")->length, "tostring");
 }
 
 /* Clamps as the string library does; returns the number of bytes from *from on. */
@@ -180,13 +198,14 @@ static size_t range(const bpl_handle *h, int64_t i, int64_t j, size_t *from) {
 }
 
 static int l_buffer_sub(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "sub");
+    lua_settop(L, 3);
+    bpl_handle *hold = BPL_COLLECTS_FIRST ? bpl_push_dead(L) : NULL;
+    const bpl_handle *h = bpl_check_handle(L, 1, "sub");
     int64_t i = bpl_check_position(L, 2, "sub", "i");
     int64_t j = lua_isnoneornil(L, 3) ? -1 : bpl_check_position(L, 3, "sub", "j");
     size_t from;
     size_t count = range(h, i, j, &from);
-    lua_pushlstring(L, count > 0 ? (const char *)h->data + from : "", count);
-    return 1;
+    return push_bytes(L, hold, from, count, "sub");
 }
 
 static int l_buffer_byte(lua_State *L) {
@@ -216,8 +235,9 @@ static int l_buffer_set_string(lua_State *L) {
     int64_t length = (int64_t)h->length;
     int64_t at = pos < 0 ? length + pos + 1 : pos;
     if (at < 1 || at - 1 > length || bytes > (size_t)(length - (at - 1))) {
-        return bpl_raise(L, "set_string: %zu bytes at position %lld do not fit in length %zu",
-                         bytes, (long long)pos, h->length);
+        bpl_push_shown(L, 2);
+        return bpl_raise(L, "set_string: %zu bytes at position %s do not fit in length %zu", bytes,
+                         lua_tostring(L, -1), (size_t)length);
     }
     memcpy(h->data + (at - 1), s, bytes);
     lua_settop(L, 1);

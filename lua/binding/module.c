@@ -18,7 +18,7 @@ static int l_type(lua_State *L) {
     return 1;
 }
 
-static int push_sizes(lua_State *L, const size_t *sizes, size_t count) {
+int bpl_push_sizes(lua_State *L, const size_t *sizes, size_t count) {
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
         bpl_pushcount(L, sizes[i]);
@@ -30,22 +30,22 @@ static int push_sizes(lua_State *L, const size_t *sizes, size_t count) {
 static int l_size_power_of_two(lua_State *L) {
     size_t count;
     const size_t *sizes = bp_size_power_of_two(&count);
-    return push_sizes(L, sizes, count);
+    return bpl_push_sizes(L, sizes, count);
 }
 
 static int l_size_stream(lua_State *L) {
     size_t count;
     const size_t *sizes = bp_size_stream(&count);
-    return push_sizes(L, sizes, count);
+    return bpl_push_sizes(L, sizes, count);
 }
 
 /* Whether `width` bytes that end `offset` before a userdata's memory hold the
- * address of its metatable, tried with two tables (at stack 2 and 3). */
-static bool metatable_is_at(lua_State *L, size_t offset, size_t width) {
-    const char *memory = lua_touserdata(L, 1);
-    for (int table = 2; table <= 3; table++) {
+ * address of its metatable, tried with the two tables above it. */
+static bool metatable_is_at(lua_State *L, int at, size_t offset, size_t width) {
+    const char *memory = lua_touserdata(L, at);
+    for (int table = at + 1; table <= at + 2; table++) {
         lua_pushvalue(L, table);
-        lua_setmetatable(L, 1);
+        lua_setmetatable(L, at);
         uintptr_t address = (uintptr_t)lua_topointer(L, table);
         uintptr_t found = 0;
         uint32_t narrow = 0;
@@ -62,33 +62,29 @@ static bool metatable_is_at(lua_State *L, size_t offset, size_t width) {
     return true;
 }
 
-/* metatable_place() -> offset, width: where LuaJIT keeps a userdata's metatable, in
- * bytes before its memory; nothing where that can not be told for certain. Reads
- * only within the 40 bytes of a GCudata's head. */
-static int l_metatable_place(lua_State *L) {
-    lua_settop(L, 0);
+/* Where LuaJIT keeps a userdata's metatable, in bytes before its memory; negative for a
+ * 32-bit reference; 0 where that can not be told for certain. Reads only within the 24
+ * bytes before the memory, which are the userdata's own head in every Lua. */
+static int metatable_place(lua_State *L) {
+    int place = 0;
+    int top = lua_gettop(L);
     bpl_newuserdata(L, 64);
     lua_newtable(L);
     lua_newtable(L);
-    for (size_t width = sizeof(uintptr_t); width >= 4; width /= 2) {
-        for (size_t offset = width; offset <= 24; offset += 4) {
-            if (metatable_is_at(L, offset, width)) {
-                lua_pushinteger(L, (lua_Integer)offset);
-                lua_pushinteger(L, (lua_Integer)width);
-                return 2;
+    for (int width = (int)sizeof(uintptr_t); width >= 4 && place == 0; width /= 2) {
+        for (int offset = width; offset <= 24 && place == 0; offset += 4) {
+            if (metatable_is_at(L, top + 1, (size_t)offset, (size_t)width)) {
+                place = width == 8 || sizeof(uintptr_t) == 4 ? offset : -offset;
             }
         }
     }
-    return 0;
+    lua_settop(L, top);
+    return place;
 }
 
 static const luaL_Reg functions[] = {
-    {"new_pools", bpl_new_pools},
-    {"type", l_type},
-    {"size_power_of_two", l_size_power_of_two},
-    {"size_stream", l_size_stream},
-    {"metatable_place", l_metatable_place},
-    {NULL, NULL},
+    {"new_pools", bpl_new_pools},   {"type", l_type}, {"size_power_of_two", l_size_power_of_two},
+    {"size_stream", l_size_stream}, {NULL, NULL},
 };
 
 /* Sets functions in the table at the top, each with the three metatables (at stack
@@ -120,13 +116,43 @@ static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Re
     lua_pop(L, 1);
 }
 
-static void set_value(lua_State *L, int value, const char *name) {
+static void set_value(lua_State *L, int value, int table, const char *name) {
     lua_pushvalue(L, value);
-    lua_setfield(L, 4, name);
+    lua_setfield(L, table, name);
+}
+
+static void set_number(lua_State *L, double value, int table, const char *name) {
+    lua_pushnumber(L, (lua_Number)value);
+    lua_setfield(L, table, name);
+}
+
+/* For bytepool/clib.lua alone: what FFI bodies need to tell a live buffer and a pool. */
+static void push_internals(lua_State *L) {
+    static char light;
+    lua_newtable(L);
+    int table = lua_gettop(L);
+    set_value(L, 1, table, "live");
+    set_value(L, 3, table, "pool");
+    lua_pushliteral(L, BPL_CDEF);
+    lua_setfield(L, table, "cdef");
+    lua_pushlightuserdata(L, &light);
+    lua_setfield(L, table, "light");
+    lua_pushlightuserdata(L, (void *)(uintptr_t)lua_topointer(L, 2));
+    lua_setfield(L, table, "dead_address");
+    lua_pushlightuserdata(L, (void *)(uintptr_t)bytepool_handle_release);
+    lua_setfield(L, table, "release_address");
+    set_number(L, metatable_place(L), table, "metatable_place");
+}
+
+/* The metatable at stack `at` and its methods, a new table that is left on the top. */
+static void make_type(lua_State *L, int at, const char *name, const luaL_Reg *methods,
+                      const luaL_Reg *meta) {
+    lua_newtable(L);
+    set_functions(L, methods, NULL);
+    fill_metatable(L, at, name, meta, NULL);
 }
 
 BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
-    static char light;
     lua_settop(L, 0);
     lua_newtable(L); /* 1: live buffers */
     lua_newtable(L); /* 2: dead buffers */
@@ -135,28 +161,14 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     set_functions(L, functions, NULL);
     lua_pushliteral(L, BP_VERSION);
     lua_setfield(L, 4, "_VERSION");
-    lua_newtable(L);
-    set_functions(L, bpl_buffer_methods, NULL);
-    fill_metatable(L, 1, "bytepool.buffer", bpl_buffer_meta, NULL);
+    set_number(L, (double)BP_MAX_SIZE, 4, "max_size");
+    set_number(L, BP_MAX_TIERS, 4, "max_tiers");
+    make_type(L, 1, "bytepool.buffer", bpl_buffer_methods, bpl_buffer_meta);
     fill_metatable(L, 2, "bytepool.buffer", bpl_buffer_meta, "__gc");
-    set_value(L, -1, "buffer_methods");
-    lua_pop(L, 1);
-    lua_newtable(L);
-    set_functions(L, bpl_pool_methods, NULL);
-    fill_metatable(L, 3, "bytepool.pool", bpl_pool_meta, NULL);
-    set_value(L, -1, "pool_methods");
-    lua_pop(L, 1);
-    set_value(L, 1, "live");
-    set_value(L, 2, "dead");
-    set_value(L, 3, "pool");
-    lua_pushliteral(L, BPL_CDEF);
-    lua_setfield(L, 4, "cdef");
-    lua_pushlightuserdata(L, &light);
-    lua_setfield(L, 4, "light");
-    lua_pushnumber(L, (lua_Number)BPL_HANDLE_MAGIC);
-    lua_setfield(L, 4, "handle_magic");
-    lua_pushnumber(L, (lua_Number)BPL_POOL_MAGIC);
-    lua_setfield(L, 4, "pool_magic");
-    lua_settop(L, 4);
+    lua_setfield(L, 4, "buffer_methods");
+    make_type(L, 3, "bytepool.pool", bpl_pool_methods, bpl_pool_meta);
+    lua_setfield(L, 4, "pool_methods");
+    push_internals(L);
+    lua_setfield(L, 4, "internals");
     return 1;
 }

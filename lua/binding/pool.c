@@ -26,8 +26,7 @@ int bpl_new_pools(lua_State *L) {
     o.recent_mode = lua_toboolean(L, 5) ? BP_RECENT_EXACT : BP_RECENT_RELAXED;
     o.region_size = lua_isnoneornil(L, 6) ? 0 : bpl_check_size(L, 6, "new_pools", "region_size");
     bpl_pool *p = bpl_newuserdata(L, sizeof *p);
-    p->magic = BPL_POOL_MAGIC;
-    p->pool = NULL;
+    *p = (bpl_pool){.seal = BPL_POOL_SEAL(p)};
     lua_pushvalue(L, BPL_POOL);
     lua_setmetatable(L, -2);
     p->pool = bp_pool_create(&o, &e);
@@ -43,9 +42,10 @@ int bpl_new_pools(lua_State *L) {
 }
 
 static int get(lua_State *L, const char *method) {
+    lua_settop(L, 2);
+    bpl_handle *h = bpl_push_dead(L);
     bp_pool *pool = bpl_check_pool(L, method);
-    size_t n = bpl_check_size(L, 2, method, "n");
-    return bpl_push_buffer(L, pool, n) != NULL ? 1 : 2;
+    return bpl_fill(L, h, pool, bpl_check_size(L, 2, method, "n"));
 }
 
 static int l_pool_get_buffer(lua_State *L) { return get(L, "get_buffer"); }
@@ -71,6 +71,8 @@ static int l_pool_release_buffer(lua_State *L) {
 }
 
 static int l_pool_from_string(lua_State *L) {
+    lua_settop(L, 2);
+    bpl_handle *h = bpl_push_dead(L);
     bp_pool *pool = bpl_check_pool(L, "from_string");
     if (lua_type(L, 2) != LUA_TSTRING) {
         return bpl_raise(L, "from_string: argument 's' must be a string, got %s",
@@ -78,12 +80,11 @@ static int l_pool_from_string(lua_State *L) {
     }
     size_t bytes;
     const char *s = lua_tolstring(L, 2, &bytes);
-    bpl_handle *h = bpl_push_buffer(L, pool, bytes);
-    if (h == NULL) {
-        return 2;
+    int results = bpl_fill(L, h, pool, bytes);
+    if (results == 1) {
+        memcpy(h->data, s, bytes);
     }
-    memcpy(h->data, s, bytes);
-    return 1;
+    return results;
 }
 
 /* Size and count of the entry at the top of the stack, checked. */
@@ -166,7 +167,8 @@ static int close_pool(lua_State *L, const char *method) {
 
 static int l_pool_close(lua_State *L) { return close_pool(L, "close"); }
 
-static int l_pool_gc(lua_State *L) { return close_pool(L, "__gc"); }
+/* Silent about anything but a pool, as the buffers' __gc is. */
+static int l_pool_gc(lua_State *L) { return bpl_to_pool(L, 1) != NULL ? close_pool(L, "__gc") : 0; }
 
 static int l_pool_meta_close(lua_State *L) { return close_pool(L, "__close"); }
 
@@ -178,14 +180,11 @@ static int l_pool_get_discarded_count(lua_State *L) {
 }
 
 static int l_pool_get_available_sizes(lua_State *L) {
-    size_t tiers;
-    const size_t *sizes = bp_pool_sizes(bpl_check_pool(L, "get_available_sizes"), &tiers);
-    lua_createtable(L, (int)tiers, 0);
-    for (size_t i = 0; i < tiers; i++) {
-        bpl_pushcount(L, sizes[i]);
-        lua_rawseti(L, -2, (int)i + 1);
-    }
-    return 1;
+    size_t sizes[BP_MAX_TIERS];
+    size_t count;
+    const size_t *from = bp_pool_sizes(bpl_check_pool(L, "get_available_sizes"), &count);
+    memcpy(sizes, from, count * sizeof *sizes);
+    return bpl_push_sizes(L, sizes, count);
 }
 
 static int l_pool_describe(lua_State *L) {

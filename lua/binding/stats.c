@@ -1,4 +1,6 @@
 /* pool:get_pool_stats(): the C snapshot as a plain Lua table. */
+#include <string.h>
+
 #include "binding.h"
 
 /* Numbers of a struct by name and place: one list for each. */
@@ -30,40 +32,57 @@ static void push_fields(lua_State *L, const void *from, const field *fields, siz
     }
 }
 
-/* Memory for the lengths is a userdata: an error in between can not lose it. */
-static void push_recent(lua_State *L, bp_pool *pool) {
-    size_t most = bp_pool_recent(pool, NULL, 0);
-    uint64_t *lengths = bpl_newuserdata(L, (most + 1) * sizeof *lengths);
-    size_t count = bp_pool_recent(pool, lengths, most);
-    lua_createtable(L, (int)count, 0);
-    for (size_t i = 0; i < count; i++) {
-        bpl_pushcount(L, lengths[i]);
+/* What the pool says is copied whole before the first table is made; the recent lengths
+ * into a userdata (at 2), which an error on the way can not lose. */
+typedef struct snapshot {
+    bp_stats stats;
+    char name[64];
+    size_t recent_count;
+    uint64_t recent[];
+} snapshot;
+
+static const snapshot *take_snapshot(lua_State *L) {
+    size_t most = bp_pool_recent(bpl_check_pool(L, "get_pool_stats"), NULL, 0);
+    snapshot *s = bpl_newuserdata(L, sizeof *s + most * sizeof s->recent[0]);
+    bp_pool *pool = bpl_check_pool(L, "get_pool_stats");
+    bp_pool_stats(pool, &s->stats);
+    memcpy(s->name, bp_pool_name(pool), strlen(bp_pool_name(pool)) + 1);
+    s->recent_count = bp_pool_recent(pool, s->recent, most);
+    return s;
+}
+
+static void push_tiers(lua_State *L, const bp_stats *s) {
+    lua_createtable(L, 0, (int)s->tier_count);
+    for (size_t i = 0; i < s->tier_count; i++) {
+        bpl_pushcount(L, s->tiers[i].size);
+        lua_createtable(L, 0, (int)(sizeof tier_fields / sizeof tier_fields[0]));
+        push_fields(L, &s->tiers[i], tier_fields, sizeof tier_fields / sizeof tier_fields[0]);
+        lua_rawset(L, -3);
+    }
+}
+
+static void push_recent(lua_State *L, const snapshot *s) {
+    lua_createtable(L, (int)s->recent_count, 0);
+    for (size_t i = 0; i < s->recent_count; i++) {
+        bpl_pushcount(L, s->recent[i]);
         lua_rawseti(L, -2, (int)i + 1);
     }
-    lua_remove(L, -2);
 }
 
 int bpl_pool_get_pool_stats(lua_State *L) {
-    bp_pool *pool = bpl_check_pool(L, "get_pool_stats");
-    bp_stats s;
-    bp_pool_stats(pool, &s);
+    lua_settop(L, 1);
+    const snapshot *s = take_snapshot(L);
     lua_createtable(L, 0, 20);
-    lua_pushstring(L, bp_pool_name(pool));
+    lua_pushstring(L, s->name);
     lua_setfield(L, -2, "name");
-    push_fields(L, &s, pool_fields, sizeof pool_fields / sizeof pool_fields[0]);
-    bpl_pushcount(L, s.max_idle);
+    push_fields(L, &s->stats, pool_fields, sizeof pool_fields / sizeof pool_fields[0]);
+    bpl_pushcount(L, s->stats.max_idle);
     lua_setfield(L, -2, "max_idle");
-    bpl_pushcount(L, s.threads);
+    bpl_pushcount(L, s->stats.threads);
     lua_setfield(L, -2, "threads");
-    lua_createtable(L, 0, (int)s.tier_count);
-    for (size_t i = 0; i < s.tier_count; i++) {
-        bpl_pushcount(L, s.tiers[i].size);
-        lua_createtable(L, 0, (int)(sizeof tier_fields / sizeof tier_fields[0]));
-        push_fields(L, &s.tiers[i], tier_fields, sizeof tier_fields / sizeof tier_fields[0]);
-        lua_rawset(L, -3);
-    }
+    push_tiers(L, &s->stats);
     lua_setfield(L, -2, "pools");
-    push_recent(L, pool);
+    push_recent(L, s);
     lua_setfield(L, -2, "recent_lengths");
     return 1;
 }

@@ -19,41 +19,34 @@ if not clib then
 end
 local core = require "bytepool.core"
 
-local ffi, C, getmetatable = clib.ffi, clib.C, clib.getmetatable
+local ffi, C, is, POOL = clib.ffi, clib.C, clib.is, clib.pool
 local cast, istype, pcall, tonumber, type, error = ffi.cast, ffi.istype, pcall, tonumber, type, error
 local byte_pointer, void_pointer = ffi.typeof("uint8_t *"), ffi.typeof("void *")
 local floor = math.floor
-local POOL, LIGHT, MAGIC = core.pool, core.light, core.pool_magic
-local pool_pointer = clib.pool_pointer
 local show = require "bytepool.options".show
 
-local MAX_SIZE = 2 ^ 40
-local capacity = ffi.new("size_t[1]") -- filled by each get and read at once
+local MAX_SIZE = core.max_size
+local answer = ffi.new("bytepool_raw") -- filled by each get and read at once
 
 local raw = {}
-
--- The open pool behind the userdata, or nil.
-local function open(pool)
-    if getmetatable(pool) == POOL and type(pool) == "userdata" and getmetatable(LIGHT) ~= POOL then
-        local p = cast(pool_pointer, pool)
-        if p.magic == MAGIC and p.pool ~= nil then return p end
-    end
-    return nil
-end
 
 -- Any other pointer than get's own `uint8_t *` too, but no number that looks like one.
 local function is_pointer(x)
     return type(x) == "cdata" and tonumber(x) == nil and (pcall(cast, void_pointer, x))
 end
 
--- Raises at the line of whoever called get or put.
-local function refuse_pool(method, pool)
-    if core.type(pool) == "closed pool" then error(method .. ": the pool is closed", 3) end
-    error(("%s: argument 'pool' must be a bytepool pool, got %s"):format(method, type(pool)), 3)
+-- What is wrong with a pool argument, or nil.
+local function fault_of_pool(method, pool)
+    local kind = core.type(pool)
+    if kind == "closed pool" then return method .. ": the pool is closed" end
+    if kind ~= "pool" then
+        return ("%s: argument 'pool' must be a bytepool pool, got %s"):format(method, type(pool))
+    end
+    return nil
 end
 
-local function refuse_size(n)
-    error(("get: argument 'n' must be a whole number from 0 to %s, got %s"):format(show(MAX_SIZE), show(n)), 3)
+local function fault_of_size(n)
+    return ("get: argument 'n' must be a whole number from 0 to %s, got %s"):format(show(MAX_SIZE), show(n))
 end
 
 local refusals = {
@@ -62,8 +55,8 @@ local refusals = {
     [-6] = "put: pointer belongs to a buffer handle",
 }
 
-local function refuse_put(status)
-    error(refusals[status] or "put: " .. ffi.string(C.bp_strerror(status)), 3)
+local function fault_of_put(pool, status)
+    return fault_of_pool("put", pool) or refusals[status] or "put: " .. ffi.string(C.bp_strerror(status))
 end
 
 --- Memory for one owner, aligned to 64 bytes, not cleared.
@@ -72,25 +65,35 @@ end
 ---@return ffi.cdata*|nil pointer a `uint8_t *`; nil where memory ran out
 ---@return integer|string capacity bytes that may be used, at least n; or a message
 function raw.get(pool, n)
-    local p = open(pool)
-    if p == nil then refuse_pool("get", pool) end
-    if type(n) ~= "number" or not (n >= 0 and n <= MAX_SIZE) or n ~= floor(n) then refuse_size(n) end
-    local pointer = C.bp_raw_get(p.pool, n, capacity)
-    if pointer == nil then return nil, "out of memory" end
-    return pointer, tonumber(capacity[0])
+    local whole = type(n) == "number" and n >= 0 and n <= MAX_SIZE and n == floor(n)
+    if not whole or not is(pool, POOL) then
+        local fault = fault_of_pool("get", pool) or not whole and fault_of_size(n)
+        if fault then error(fault, 2) end
+    end
+    local pointer = C.bytepool_raw_get(pool, n, answer)
+    local capacity = tonumber(answer.capacity)
+    if pointer == nil then
+        local fault = fault_of_pool("get", pool)
+        if fault then error(fault, 2) end
+        return nil, "out of memory"
+    end
+    if answer.pointer ~= pointer then -- a finalizer that ran meanwhile called get too
+        capacity = tonumber(C.bytepool_raw_capacity(pool, pointer))
+    end
+    return pointer, capacity
 end
 
 --- Gives it back. Raises when it is not a pointer that raw.get gave and that is out.
 ---@param pool bytepool.Pool the pool it came from
 ---@param pointer ffi.cdata*
 function raw.put(pool, pointer)
-    local p = open(pool)
-    if p == nil then refuse_pool("put", pool) end
+    local fault = not is(pool, POOL) and fault_of_pool("put", pool)
+    if fault then error(fault, 2) end
     if not istype(byte_pointer, pointer) and not is_pointer(pointer) then
         error("put: argument 'pointer' must be a pointer, got " .. type(pointer), 2)
     end
-    local status = C.bp_raw_put(p.pool, pointer)
-    if status ~= 0 then refuse_put(status) end
+    local status = C.bytepool_raw_put(pool, pointer)
+    if status ~= 0 then error(fault_of_put(pool, status), 2) end
 end
 
 return raw

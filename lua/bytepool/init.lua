@@ -19,8 +19,7 @@ local report = require "bytepool.report"
 
 local bytepool = {}
 
-local MAX_SIZE = 2 ^ 40
-local MAX_TIERS = 64
+local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
 
 --- Version of the module, such as "0.1.0".
 bytepool._VERSION = core._VERSION
@@ -59,30 +58,33 @@ local schema = {
     region_size = {type = "integer", min = 0, max = MAX_SIZE},
 }
 
--- nil, or what is wrong with a tier table.
-local function fault_of_sizes(sizes)
+-- A plain copy of a tier table, or nil and what is wrong with it. What C reads is the
+-- copy: the table may be a proxy that answers differently the next time.
+local function copy_sizes(sizes)
     local count = type(sizes) == "table" and #sizes or 0
     if count < 1 or count > MAX_TIERS then
-        return ("argument 'sizes' must be an array of 1 to %d sizes, got %s"):format(MAX_TIERS,
+        return nil, ("argument 'sizes' must be an array of 1 to %d sizes, got %s"):format(MAX_TIERS,
             type(sizes) == "table" and options.show(count) or type(sizes))
     end
+    local copy = {}
     for i = 1, count do
         local size = sizes[i]
         if not options.is_whole(size, 1, MAX_SIZE) then
-            return ("sizes[%d] must be a whole number from 1 to %s, got %s"):format(i,
+            return nil, ("sizes[%d] must be a whole number from 1 to %s, got %s"):format(i,
                 options.show(MAX_SIZE), options.show(size))
         end
-        if i > 1 and size <= sizes[i - 1] then
-            return ("sizes[%d] is %s, not above sizes[%d], %s"):format(i, options.show(size), i - 1,
-                options.show(sizes[i - 1]))
+        if i > 1 and size <= copy[i - 1] then
+            return nil, ("sizes[%d] is %s, not above sizes[%d], %s"):format(i, options.show(size), i - 1,
+                options.show(copy[i - 1]))
         end
+        copy[i] = size
     end
     for key in pairs(sizes) do
         if not options.is_whole(key, 1, count) then
-            return ("argument 'sizes' must be an array, got the key %s"):format(tostring(key))
+            return nil, ("argument 'sizes' must be an array, got the key %s"):format(tostring(key))
         end
     end
-    return nil
+    return copy
 end
 
 ---@class bytepool.Options
@@ -98,12 +100,12 @@ end
 ---@return bytepool.Pool|nil pool nil where memory or address space ran out
 ---@return string? message
 function bytepool.new_pools(sizes, given)
-    local fault = fault_of_sizes(sizes)
-    if fault then error("new_pools: " .. fault, 2) end
+    local copy, fault = copy_sizes(sizes)
+    if not copy then error("new_pools: " .. fault, 2) end
     local values, message = options.check("new_pools", given, schema)
     if not values then error(message, 2) end
     local recent = values.recent
-    return core.new_pools(sizes, values.name, values.max_idle, recent.size, recent.mode == "exact",
+    return core.new_pools(copy, values.name, values.max_idle, recent.size, recent.mode == "exact",
         values.region_size)
 end
 

@@ -4,6 +4,11 @@
 -- A body handles the plain case of a live buffer and valid arguments. All else it
 -- leaves to the C method of the same name by a tail call: there stand the errors,
 -- once. What exists is the C methods' table; a body can only replace an entry of it.
+--
+-- Where a body is interpreted, each pointer or 64-bit number that it reads is a new
+-- cdata, whose allocation can run a stranger's finalizer, which can release this very
+-- buffer. So a body reads all it needs first, then looks whether the handle lives, a
+-- plain number, and uses what it read at once. What changes a count is one C call.
 
 local core = require "bytepool.core"
 
@@ -11,25 +16,11 @@ local clib = require "bytepool.clib"
 local jit = rawget(_G, "jit")
 if not clib or not jit.status() then return false end
 
-local ffi, C, getmetatable = clib.ffi, clib.C, clib.getmetatable
+local ffi, C, is, LIVE = clib.ffi, clib.C, clib.is, clib.live
 local cast, copy, ffi_string = ffi.cast, ffi.copy, ffi.string
 local floor, tonumber, type = math.floor, tonumber, type
-
-local LIVE, LIGHT = core.live, core.light
-local MAGIC = core.handle_magic
-local handle_pointer = clib.handle_pointer
-
--- The handle behind a live buffer, or nil. By the debug library a script can give our
--- metatable to any table, and to all values of a type at once. The type refuses
--- these; the last test is for light userdata, which pass as userdata but whose memory
--- is nobody's to read. Compiled, it costs nothing.
-local function live(buf)
-    if getmetatable(buf) == LIVE and type(buf) == "userdata" and getmetatable(LIGHT) ~= LIVE then
-        local h = cast(handle_pointer, buf)
-        if h.magic == MAGIC and h.owned > 0 then return h end
-    end
-    return nil
-end
+local handle_pointer, char_pointer = ffi.typeof("bytepool_handle *"), ffi.typeof("char *")
+local MAX_STRING = 2 ^ 31 - 256 -- LuaJIT's own bound; ffi.string would cut the length
 
 local methods = core.buffer_methods
 
@@ -37,80 +28,59 @@ local function replace(name, make)
     methods[name] = make(assert(methods[name], name))
 end
 
--- bury(buf) gives a userdata the metatable without __gc by a store where LuaJIT
--- keeps it, so that no finalizer runs at its sweep. The collector needs no barrier:
--- the registry holds that metatable anyway. Later loads of the metatable in the
--- same trace still see the old one, so nothing may tell life from it.
-local function make_bury()
-    local offset, width = core.metatable_place()
-    if not offset then return nil end
-    local slot = ffi.typeof(width == 8 and "uint64_t *" or "uint32_t *")
-    local bytes = ffi.typeof("char *")
-    local probe = core.new_pools({64}, nil, 0, 0):get_buffer(0)
-    local function metatable_of(buf)
-        return cast(slot, cast(bytes, cast("void *", buf)) - offset)[0]
-    end
-    local before = metatable_of(probe)
-    methods.release(probe) -- still the C method, which sets the dead metatable
-    local dead = metatable_of(probe)
-    if before == dead then return nil end
-    return function(buf)
-        cast(slot, cast(bytes, cast("void *", buf)) - offset)[0] = dead
-    end
-end
+-- With the last reference C stores the metatable without __gc where LuaJIT keeps it, so
+-- that no finalizer runs at the userdata's sweep. Later loads of the metatable in the
+-- same trace still see the old one, so nothing may tell life from it. Where its place is
+-- not known, the C method sets it.
+local DEAD, PLACE = clib.dead_address, clib.metatable_place
 
-local bury = make_bury()
-
-if bury then
+if PLACE ~= 0 then
     replace("release", function(c_release)
         return function(buf)
-            local h = live(buf)
-            if h == nil then return c_release(buf) end
-            local owned = h.owned
-            h.owned = owned - 1
-            if owned == 1 then
-                h.data = nil
-                h.length = 0
-                bury(buf)
-            end
-            C.bp_buffer_release(h.pool, h.block)
+            if is(buf, LIVE) and C.bytepool_handle_release(buf, DEAD, PLACE) == 0 then return end
+            return c_release(buf)
         end
     end)
 end
 
 replace("retain", function(c_retain)
     return function(buf)
-        local h = live(buf)
-        if h == nil or C.bp_buffer_retain(h.block) ~= 0 then return c_retain(buf) end
-        h.owned = h.owned + 1
-        return buf
+        if is(buf, LIVE) and C.bytepool_handle_retain(buf) == 0 then return buf end
+        return c_retain(buf)
     end
 end)
 
 replace("ref_count", function(c_ref_count)
     return function(buf)
-        local h = live(buf)
-        if h == nil then return c_ref_count(buf) end
-        return C.bp_buffer_ref_count(h.block)
+        local count = is(buf, LIVE) and C.bytepool_handle_ref_count(buf) or 0
+        if count > 0 then return count end
+        return c_ref_count(buf)
     end
 end)
 
+-- The handle, its data and length, to be used only while h.owned > 0; or nil.
+local function look(buf)
+    if not is(buf, LIVE) then return nil end
+    local h = cast(handle_pointer, buf)
+    if h == nil or h.seal ~= cast(char_pointer, h) + 1 then return nil end -- BPL_HANDLE_SEAL
+    return h, h.data, tonumber(h.length)
+end
+
 replace("len", function(c_len)
     return function(buf)
-        local h = live(buf)
-        if h == nil then return c_len(buf) end
-        return tonumber(h.length)
+        local h, _, length = look(buf)
+        if h ~= nil and h.owned > 0 then return length end
+        return c_len(buf)
     end
 end)
 LIVE.__len = methods.len
 
--- A dead handle has length 0, so the bounds check refuses it too.
 replace("byte", function(c_byte)
     return function(buf, i, j)
-        local h = live(buf)
-        if h ~= nil and j == nil and type(i) == "number" and i >= 1 and i <= tonumber(h.length)
-            and i == floor(i) then
-            return h.data[i - 1]
+        local h, data, length = look(buf)
+        if h ~= nil and j == nil and type(i) == "number" and i >= 1 and i <= length
+            and i == floor(i) and h.owned > 0 then
+            return data[i - 1]
         end
         return c_byte(buf, i, j)
     end
@@ -118,11 +88,14 @@ end)
 
 replace("set_string", function(c_set_string)
     return function(buf, pos, s)
-        local h = live(buf)
+        local h, data, length = look(buf)
         if h ~= nil and type(s) == "string" and type(pos) == "number" and pos >= 1
-            and pos == floor(pos) and #s <= tonumber(h.length) - (pos - 1) then
-            copy(h.data + (pos - 1), s, #s)
-            return buf
+            and pos == floor(pos) and #s <= length - (pos - 1) then
+            local at = data + (pos - 1)
+            if h.owned > 0 then
+                copy(at, s, #s)
+                return buf
+            end
         end
         return c_set_string(buf, pos, s)
     end
@@ -130,9 +103,9 @@ end)
 
 replace("tostring", function(c_tostring)
     return function(buf)
-        local h = live(buf)
-        if h == nil then return c_tostring(buf) end
-        return ffi_string(h.data, h.length)
+        local h, data, length = look(buf)
+        if h ~= nil and length < MAX_STRING and h.owned > 0 then return ffi_string(data, length) end
+        return c_tostring(buf)
     end
 end)
 

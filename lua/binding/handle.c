@@ -1,0 +1,100 @@
+/* What a handle and a pool's userdata do without Lua: shared by the C methods and, by
+ * their exported names, by the FFI bodies. Whatever these pass is checked here again: to
+ * the FFI a string.buffer is the address of its contents, and a FILE that of its FILE.
+ */
+#include <string.h>
+
+#include "binding.h"
+
+/* BPL_CDEF in the order of its members. */
+_Static_assert(offsetof(bpl_handle, data) == sizeof(void *), "BPL_CDEF");
+_Static_assert(offsetof(bpl_handle, length) == 2 * sizeof(void *), "BPL_CDEF");
+_Static_assert(offsetof(bpl_handle, block) == 2 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
+_Static_assert(offsetof(bpl_handle, owned) == 4 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
+_Static_assert(offsetof(bpl_raw, capacity) == sizeof(void *), "BPL_CDEF");
+
+void bpl_handle_point(bpl_handle *h, bp_buffer *block) {
+    h->block = block;
+    h->data = bp_buffer_data(block);
+    h->length = bp_buffer_length(block);
+    h->owned = 1;
+}
+
+/* Dead before the references go: a release can not be entered twice. */
+void bpl_handle_give_back(bpl_handle *h) {
+    uint32_t owned = h->owned;
+    h->owned = 0;
+    h->data = NULL;
+    h->length = 0;
+    for (; owned > 0; owned--) {
+        (void)bp_buffer_release(h->pool, h->block);
+    }
+}
+
+static bpl_handle *live(void *handle) {
+    bpl_handle *h = handle;
+    return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
+}
+
+/* One reference less: BP_OK, or BP_ERR_DEAD. With the last one the userdata gets the
+ * metatable `dead`, stored `place` bytes before its memory where place is not 0: so no
+ * finalizer runs at its sweep. The collector needs no barrier, since the functions of
+ * the module hold that metatable for good. A negative place means a 32-bit reference. */
+int bytepool_handle_release(void *handle, const void *dead, int place) {
+    bpl_handle *h = live(handle);
+    if (h == NULL) {
+        return BP_ERR_DEAD;
+    }
+    if (h->owned > 1) {
+        h->owned--;
+        return bp_buffer_release(h->pool, h->block);
+    }
+    if (place > 0) {
+        memcpy((char *)handle - place, &dead, sizeof dead);
+    } else if (place < 0) {
+        uint32_t narrow = (uint32_t)(uintptr_t)dead;
+        memcpy((char *)handle + place, &narrow, sizeof narrow);
+    }
+    bpl_handle_give_back(h);
+    return BP_OK;
+}
+
+int bytepool_handle_retain(void *handle) {
+    bpl_handle *h = live(handle);
+    int status = h != NULL ? bp_buffer_retain(h->block) : BP_ERR_DEAD;
+    if (status == BP_OK) {
+        h->owned++;
+    }
+    return status;
+}
+
+/* 0 for a dead one. */
+uint32_t bytepool_handle_ref_count(const void *handle) {
+    const bpl_handle *h = handle;
+    return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0
+               ? bp_buffer_ref_count(h->block)
+               : 0;
+}
+
+static bp_pool *open_pool(void *pool) {
+    bpl_pool *p = pool;
+    return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p->pool : NULL;
+}
+
+/* Tells the pointer beside its capacity: by the time Lua reads the one, a finalizer may
+ * have called again and changed both. */
+void *bytepool_raw_get(void *pool, size_t n, bpl_raw *out) {
+    bp_pool *p = open_pool(pool);
+    out->pointer = p != NULL ? bp_raw_get(p, n, &out->capacity) : NULL;
+    return out->pointer;
+}
+
+int bytepool_raw_put(void *pool, void *pointer) {
+    bp_pool *p = open_pool(pool);
+    return p != NULL ? bp_raw_put(p, pointer) : BPL_E_CLOSED;
+}
+
+size_t bytepool_raw_capacity(void *pool, void *pointer) {
+    bp_pool *p = open_pool(pool);
+    return p != NULL ? bp_raw_capacity(p, pointer) : 0;
+}
