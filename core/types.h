@@ -176,6 +176,7 @@ typedef struct bp_cache {
     _Atomic uint64_t requests; /* also the next place in `recent` */
     _Atomic uint64_t *recent;  /* ring of recent lengths */
     uint64_t recent_mask;
+    bp_buffer *raw_last; /* got raw last by this thread; a guess for the next raw put */
     bp_pool *pool;
     uint32_t slot;
     uint32_t trim_seen; /* the pool's trim epoch honoured last */

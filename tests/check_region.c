@@ -94,7 +94,7 @@ START_TEST(only_the_start_of_a_block_finds_it) {
         bp__block_carve(pool, d, slab, i);
     }
     uint32_t found = 0;
-    for (size_t off = 0; off < BP_SLAB; off += off < 256 * KIB ? 1 : 8) {
+    for (size_t off = 0; off < BP_SLAB; off += off < 64 * KIB ? 1 : 64) {
         const bp_buffer *b = bp__block_find(pool, data_of(pool, slab) + off);
         if (b != NULL) {
             ck_assert_ptr_eq(bp_buffer_data(b), data_of(pool, slab) + off);
