@@ -24,6 +24,23 @@
 /* The same where a reader who sees the new count must see what led to it. */
 #define bp_count_publish(p, v) bp_publish((p), bp_peek(p) + (v))
 
+/* One more, on the hot path. Compilers do not make one instruction of two relaxed
+ * accesses; three of these in a pair are a fifth of its time. TSan must see the accesses. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BP_TSAN 1
+#endif
+#endif
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_THREAD__) && !defined(BP_TSAN)
+#define bp_count_one(p) __asm__("addq $1, %0" : "+m"(*(uint64_t *)(void *)(p)) : : "cc")
+/* A store of x86 publishes what stands before it; the compiler must leave it there too. */
+#define bp_count_one_publish(p) \
+    __asm__ volatile("addq $1, %0" : "+m"(*(uint64_t *)(void *)(p)) : : "cc", "memory")
+#else
+#define bp_count_one(p)         bp_count((p), 1)
+#define bp_count_one_publish(p) bp_count_publish((p), 1)
+#endif
+
 /* References: taking one needs no order, the caller has one already. Giving one
  * back orders the payload's last use before whoever reuses the block. */
 #define bp_ref_take(p) atomic_fetch_add_explicit((p), 1, memory_order_relaxed)

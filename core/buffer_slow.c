@@ -16,7 +16,7 @@ static void honour_trim(bp_cache *c) {
 }
 
 static bp_buffer *block_for(bp_cache *c, size_t n) {
-    uint32_t tier = n == 0 ? 0 : bp__tier_of(c->pool, n);
+    uint32_t tier = bp__tier_search(c->pool, n);
     if (tier >= c->pool->tier_count) {
         return bp__alone_get(c, n);
     }
@@ -28,7 +28,7 @@ static bp_buffer *block_for(bp_cache *c, size_t n) {
     return bp__cache_refill(c, tier);
 }
 
-bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint8_t kind) {
+bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
     if (n > BP_MAX_SIZE) {
         errno = EINVAL;
         return NULL;
@@ -53,7 +53,36 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint8_t kind) {
         errno = ENOMEM;
         return NULL;
     }
-    return bp__cache_issue(pool, c, b, n, kind);
+    bp__cache_issue(c, b, n, refs);
+    if (pool->recent_exact) {
+        bp__recent_push(pool, n);
+    }
+    return b;
+}
+
+void *bp__raw_get_slow(bp_pool *pool, size_t n, size_t *capacity) {
+    bp_buffer *b = bp__buffer_get_slow(pool, n, BP_RAW_REF);
+    if (b == NULL) {
+        return NULL;
+    }
+    bp__cache_of(pool)->raw_last = b;
+    if (capacity != NULL) {
+        *capacity = bp_buffer_capacity(pool, b);
+    }
+    return bp_buffer_data(b);
+}
+
+int bp__raw_put_other(bp_pool *pool, void *p) {
+    bp_buffer *b = bp__block_find(pool, p);
+    if (BP_UNLIKELY(b == NULL)) {
+        return BP_ERR_FOREIGN;
+    }
+    uint32_t refs = bp_acquire(&b->refs);
+    if (BP_UNLIKELY(refs != BP_RAW_REF)) {
+        return refs == 0 ? BP_ERR_DEAD : BP_ERR_KIND;
+    }
+    bp_cache *c = bp__cache_of(pool);
+    return BP_LIKELY(c != NULL && bp__cache_put(c, b)) ? BP_OK : bp__buffer_release_slow(pool, b);
 }
 
 /* A thread without a cache, which it has for good where the pool is closed: the
@@ -104,10 +133,7 @@ int bp_buffer_put(bp_pool *pool, bp_buffer *b) {
     }
     uint32_t refs = bp_acquire(&b->refs);
     if (refs != 1) {
-        return refs == 0 ? BP_ERR_DEAD : BP_ERR_SHARED;
-    }
-    if (bp_peek(&b->kind) != BP_KIND_HANDLE) {
-        return BP_ERR_KIND;
+        return refs == 0 ? BP_ERR_DEAD : refs == BP_RAW_REF ? BP_ERR_KIND : BP_ERR_SHARED;
     }
     return bp_buffer_release(pool, b);
 }

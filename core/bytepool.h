@@ -69,7 +69,8 @@ BP_API const char *bp_version(void);
 /* How the lengths of the last requests are remembered.
  * relaxed: one ring for each thread, no cost between threads; the order of
  *          requests of different threads is approximate.
- * exact:   one ring for the pool, one atomic addition a request. */
+ * exact:   one ring for the pool, one atomic addition a request; each get takes its
+ *          slow half. */
 typedef enum bp_recent_mode { BP_RECENT_RELAXED = 0, BP_RECENT_EXACT = 1 } bp_recent_mode;
 
 typedef struct bp_options {
@@ -133,12 +134,12 @@ BP_API size_t bp_pool_trim(bp_pool *pool);
 BP_API bp_buffer *bp_buffer_get(bp_pool *pool, size_t n);
 
 /* One more reference. The caller must own one.
- * BP_ERR_DEAD: it has none left. BP_ERR_LIMIT: over 2^31 - 1 references. */
+ * BP_ERR_DEAD: it has none left. BP_ERR_LIMIT: 2^30 references. BP_ERR_KIND: it is raw. */
 BP_API int bp_buffer_retain(bp_buffer *b);
 
 /* One reference less; the last one takes the buffer back. `pool` is the pool it
  * came from. BP_ERR_DEAD: there was none to give back (seen only until the block
- * is handed out again). */
+ * is handed out again). BP_ERR_KIND: it is raw. */
 BP_API int bp_buffer_release(bp_pool *pool, bp_buffer *b);
 
 /* release for a sole owner. BP_ERR_SHARED: others hold references, nothing

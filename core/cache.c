@@ -43,15 +43,23 @@ static size_t plan(const bp_pool *pool, uint32_t *counts) {
     return lease;
 }
 
+static bp_buffer no_block; /* no pointer that is put starts it */
+
+static void bin_open(bp_bin *bin) {
+    bin->hot = bin->planned > 0 ? NULL : BP_HOT_SHUT;
+    bin->limit = bin->base + (bin->planned > 0 ? bin->planned - 1 : 0);
+}
+
 bp_cache *bp__cache_new(bp_pool *pool) {
     uint32_t counts[BP_MAX_TIERS];
     size_t lease = plan(pool, counts);
-    size_t slots = 0;
+    size_t slots = 1;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
         slots += counts[t];
     }
     size_t ring = pool->recent_exact || pool->recent_size == 0 ? 1 : (size_t)pool->recent_mask + 1;
-    bp_cache *c = bp__sys_alloc(sizeof *c + ring * sizeof *c->recent + slots * sizeof(bp_buffer *));
+    bp_cache *c =
+        bp__sys_alloc(sizeof *c + ring * sizeof *c->recent + slots * sizeof *c->bins->base);
     if (c == NULL) {
         return NULL;
     }
@@ -59,21 +67,16 @@ bp_cache *bp__cache_new(bp_pool *pool) {
     c->slot = pool->own_slot;
     c->lease = lease;
     c->trim_seen = bp_peek(&pool->trim_epoch);
-    c->recent = (_Atomic uint64_t *)(void *)(c + 1);
     c->recent_mask = ring - 1;
-    bp_buffer **next = (bp_buffer **)(void *)(c->recent + ring);
+    c->raw_last = &no_block;
+    /* One slot fewer than blocks, for the hot one, and a NULL before them. */
+    bp_buffer **next = (bp_buffer **)(void *)(c->recent + ring) + 1;
     for (uint32_t t = 0; t <= BP_MAX_TIERS; t++) {
         bp_bin *bin = &c->bins[t];
-        if (t >= pool->tier_count || counts[t] == 0) {
-            bin->hot = BP_HOT_SHUT;
-        } else {
-            bin->slots = next;
-            bin->cap = bin->planned = counts[t] - 1; /* the hot one is the other */
-            next += counts[t];
-        }
-        if (t < pool->tier_count) {
-            bin->fresh_step = 1u << pool->cuts[t].header_shift;
-        }
+        bin->base = bin->top = next;
+        bin->planned = t < pool->tier_count ? counts[t] : 0;
+        bin_open(bin);
+        next += bin->planned;
     }
     return c;
 }
@@ -91,12 +94,12 @@ static void drop_fresh(bp_cache *c, uint32_t tier) {
 static void flush_bin(bp_cache *c, uint32_t tier) {
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
-    uint32_t flushed = bin->n;
-    if (bin->n > 0) {
-        bp__depot_give(c->pool, d, bin->slots, bin->n);
-        bin->n = 0;
+    uint32_t flushed = (uint32_t)(bin->top - bin->base);
+    if (flushed > 0) {
+        bp__depot_give(c->pool, d, bin->base, flushed);
+        bin->top = bin->base;
     }
-    if ((uintptr_t)bin->hot > (uintptr_t)BP_HOT_SHUT) {
+    if (bp__bin_is_hot(bin)) {
         bp__depot_give(c->pool, d, &bin->hot, 1);
         bin->hot = NULL;
         flushed++;
@@ -119,18 +122,14 @@ static void shut(bp_cache *c) {
     bp__idle_shrink(c->pool);
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
         c->bins[t].hot = BP_HOT_SHUT;
-        c->bins[t].cap = 0;
+        c->bins[t].limit = c->bins[t].base;
     }
     c->shut = true;
 }
 
 static void reopen(bp_cache *c) {
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
-        bp_bin *bin = &c->bins[t];
-        if (bin->slots != NULL) {
-            bin->hot = NULL;
-            bin->cap = bin->planned;
-        }
+        bin_open(&c->bins[t]);
     }
     c->shut = false;
 }
@@ -153,12 +152,13 @@ static void keep_bound(bp_cache *c) {
 
 static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     bp_buffer *one[1];
-    bp_buffer **out = bin->cap > 0 ? bin->slots : one;
-    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[tier], out, bin->cap / 2 + 1);
+    uint32_t cap = (uint32_t)(bin->limit - bin->base);
+    bp_buffer **out = cap > 0 ? bin->base : one;
+    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[tier], out, cap / 2 + 1);
     if (got == 0) {
         return NULL;
     }
-    bin->n = got - 1;
+    bin->top = bin->base + got - 1;
     bp_count(&c->slow[tier].refilled, got);
     bp_count(&bin->hit, 1);
     return out[got - 1];
@@ -181,7 +181,7 @@ bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
         }
     }
     b = bin->fresh;
-    bin->fresh = (bp_buffer *)(void *)((uint8_t *)b + bin->fresh_step);
+    bin->fresh = (bp_buffer *)(void *)((uint8_t *)b + ((size_t)1 << d->cut->header_shift));
     bin->fresh_left--;
     bp__owned_add(c->pool, d->size);
     bp_count(&c->slow[tier].miss, 1);
@@ -192,17 +192,18 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
     uint32_t tier = b->bin;
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
-    if (bin->cap == 0) {
+    if (bin->limit == bin->base) {
         bp__depot_give(c->pool, d, &b, 1);
         bp_count(&c->slow[tier].flushed, 1);
     } else {
         /* The older half goes; the younger one is still in the processor's cache. */
-        uint32_t half = (bin->n + 1) / 2;
-        bp__depot_give(c->pool, d, bin->slots, half);
+        size_t held = (size_t)(bin->top - bin->base);
+        size_t half = (held + 1) / 2;
+        bp__depot_give(c->pool, d, bin->base, (uint32_t)half);
         bp_count(&c->slow[tier].flushed, half);
-        bin->n -= half;
-        memmove(bin->slots, bin->slots + half, bin->n * sizeof *bin->slots);
-        bin->slots[bin->n++] = b;
+        memmove(bin->base, bin->base + half, (held - half) * sizeof *bin->base);
+        bin->top = bin->base + (held - half);
+        *bin->top++ = b;
     }
     keep_bound(c);
     bp_count_publish(&bin->put, 1);

@@ -39,7 +39,8 @@ void *bp__sys_alloc(size_t bytes); /* zeroed, on a cache line; or NULL */
 void bp__sys_free(void *p);
 
 /* from tier.c */
-void bp__tier_index(bp_pool *pool); /* fills pool->bucket from pool->sizes */
+void bp__tier_index(bp_pool *pool);                      /* fills pool->bucket from pool->sizes */
+uint32_t bp__tier_search(const bp_pool *pool, size_t n); /* of any n; tier_count: none */
 bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *error);
 void bp__depot_plan(bp_pool *pool, unsigned number, size_t size);
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n); /* NULL: n needs a run */
@@ -83,7 +84,9 @@ bp_buffer *bp__alone_get(bp_cache *c, size_t n);
 void bp__alone_free(bp_pool *pool, bp_buffer *b); /* the memory; the caller counts */
 
 /* from buffer.c's cold half, buffer_slow.c */
-BP_COLD bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint8_t kind);
+BP_COLD bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs);
+BP_COLD void *bp__raw_get_slow(bp_pool *pool, size_t n, size_t *capacity);
+int bp__raw_put_other(bp_pool *pool, void *p); /* not the block that this thread got last */
 BP_COLD int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b); /* no reference is left */
 
 /* from thread.c */

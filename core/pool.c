@@ -66,11 +66,11 @@ static bool validate(const bp_options *o, bp_error *e) {
 static void configure(bp_pool *pool, const bp_options *o) {
     pool->tier_count = (uint32_t)o->tier_count;
     memcpy(pool->sizes, o->tiers, o->tier_count * sizeof *o->tiers);
-    bp__tier_index(pool);
     pool->max_idle = o->max_idle;
     pool->region_size = o->region_size;
     pool->recent_size = o->recent_size;
     pool->recent_exact = o->recent_mode == BP_RECENT_EXACT && o->recent_size > 0;
+    bp__tier_index(pool);
     if (o->name != NULL) {
         memcpy(pool->name, o->name, strlen(o->name) + 1);
     }
@@ -169,7 +169,7 @@ size_t bp_pool_trim(bp_pool *pool) {
 }
 
 int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
-    uint32_t tier = size == 0 ? 0 : bp__tier_of(pool, size);
+    uint32_t tier = bp__tier_search(pool, size);
     if (tier >= pool->tier_count) {
         return BP_ERR_ARG;
     }

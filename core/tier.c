@@ -44,24 +44,33 @@ bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *e) {
     return true;
 }
 
-/* A bucket covers m from its lowest value on; below 8 two values share one, and
- * bp__tier_of walks up from the lower. */
+/* A bucket names the lowest tier that holds n = m + 1 for its lowest m: where its other m need
+ * a higher one, bp__tier_of walks up. */
 void bp__tier_index(bp_pool *pool) {
     for (uint32_t t = pool->tier_count; t <= BP_MAX_TIERS; t++) {
         pool->sizes[t] = SIZE_MAX;
     }
-    uint32_t t = 0;
-    for (uint32_t i = 8; i < BP_BUCKETS; i++) {
-        uint32_t e = (i >> 3) + 2;
-        uint64_t lowest = e == 3 ? (uint64_t)(i & 7) : ((uint64_t)(8 + (i & 7)) << (e - 3));
-        if (e > 63) {
-            lowest = UINT64_MAX - 1;
-        }
-        while (t < pool->tier_count && pool->sizes[t] < lowest + 1) {
+    uint32_t t = pool->recent_exact ? pool->tier_count : 0;
+    for (uint32_t i = 0; i < BP_BUCKETS; i++) {
+        uint64_t lowest = i < 8 ? i : (uint64_t)(8 + i % 8) << (i / 8 - 1);
+        while (t < pool->tier_count && pool->sizes[t] <= lowest) {
             t++;
         }
         pool->bucket[i] = (uint8_t)t;
     }
+}
+
+uint32_t bp__tier_search(const bp_pool *pool, size_t n) {
+    uint32_t from = 0;
+    for (uint32_t to = pool->tier_count; from < to;) {
+        uint32_t mid = (from + to) / 2;
+        if (pool->sizes[mid] < n) {
+            from = mid + 1;
+        } else {
+            to = mid;
+        }
+    }
+    return from;
 }
 
 /* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class, whose

@@ -70,16 +70,16 @@
 #define BP_NO_SLAB      UINT32_MAX
 #define BP_CACHE_BYTES  ((size_t)1 << 20) /* most a bin holds, or one block */
 #define BP_CACHE_BLOCKS 256u
-#define BP_MAX_REFS     0x7fffffffu
-
-enum { BP_KIND_NONE = 0, BP_KIND_HANDLE = 1, BP_KIND_RAW = 2 };
+#define BP_MAX_REFS     0x40000000u
+#define BP_RAW_MARK     0x80000000u
+#define BP_RAW_REF      (BP_RAW_MARK | 1u) /* refs of a block that is out raw */
 
 /* A header. All zero: never handed out. Idle: refs 0. `bin`, `slab`, `index` and
  * `to_data` are written once, when the block is carved; the rest by its getter. */
 struct bp_buffer {
     _Atomic uint32_t refs;
-    _Atomic uint8_t kind;
-    uint8_t bin;             /* its tier, or BP_BIN_NONE for an alone block */
+    uint8_t bin; /* its tier, or BP_BIN_NONE for an alone block */
+    uint8_t pad;
     uint16_t generation;     /* of the tier table; 0 until tables can change */
     uint64_t length;         /* as asked for */
     _Atomic int64_t to_data; /* bytes from this header to the payload */
@@ -153,18 +153,18 @@ typedef struct bp_depot {
 } bp_depot;
 
 /* One tier in one thread's cache; only that thread writes it. `hot` stands ahead
- * of the stack: popping it does not wait for the store that pushed it. */
+ * of the stack: popping it does not wait for the store that pushed it. A NULL lies
+ * under the stack's first slot, so that a pop needs no look at where the stack begins. */
 typedef struct bp_bin {
-    bp_buffer *hot; /* NULL, a block, or BP_HOT_SHUT: takes and gives none */
-    bp_buffer **slots;
-    uint32_t n, cap; /* of the stack */
+    bp_buffer *hot;    /* NULL, a block, or BP_HOT_SHUT: takes and gives none */
+    bp_buffer **top;   /* the first free slot */
+    bp_buffer **limit; /* no push at or above this one */
+    bp_buffer **base;  /* the first slot */
     _Atomic uint64_t hit;
     _Atomic uint64_t put;
     bp_buffer *fresh; /* the next of fresh_left reserved blocks */
     uint32_t fresh_left;
-    uint32_t fresh_step; /* bytes from a header to the next */
-    uint32_t planned;    /* cap when the cache is not shut */
-    uint32_t pad;
+    uint32_t planned; /* blocks when the cache is not shut, the hot one counted; 0: none ever */
 } bp_bin;
 _Static_assert(sizeof(void *) != 8 || sizeof(bp_bin) == BP_LINE, "a bin is one line");
 #define BP_HOT_SHUT ((bp_buffer *)1)
@@ -174,9 +174,8 @@ _Static_assert(sizeof(void *) != 8 || sizeof(bp_bin) == BP_LINE, "a bin is one l
 typedef struct bp_cache {
     bp_bin bins[BP_MAX_TIERS + 1];
     _Atomic uint64_t requests; /* also the next place in `recent` */
-    _Atomic uint64_t *recent;  /* ring of recent lengths */
     uint64_t recent_mask;
-    bp_buffer *raw_last; /* got raw last by this thread; a guess for the next raw put */
+    bp_buffer *raw_last; /* got raw last by this thread: a guess for the next raw put */
     bp_pool *pool;
     uint32_t slot;
     uint32_t trim_seen; /* the pool's trim epoch honoured last */
@@ -189,6 +188,7 @@ typedef struct bp_cache {
     struct bp_slow_counts {                               /* written by the slow halves only */
         _Atomic uint64_t miss, refilled, flushed;
     } slow[BP_MAX_TIERS];
+    _Atomic uint64_t recent[]; /* ring of recent lengths; the bins' slots stand behind it */
 } bp_cache;
 
 /* A thread's caches, by pool slot. Slot 0 stays NULL: a closed pool points there. */
@@ -197,14 +197,14 @@ typedef struct bp_thread {
     bp_cache *first; /* all of them; registry's lock */
 } bp_thread;
 
-#define BP_BUCKETS (64 * 8)
+#define BP_BUCKETS (64 * 8 + 8) /* of request lengths, see bp__bucket */
 
 /* The first lines are read by every get and release, and written only when the
  * pool is made or closed. */
 struct bp_pool {
     _Alignas(64) _Atomic uint32_t slot; /* 0 once the pool is closed */
     uint32_t tier_count;
-    bool recent_exact;
+    bool recent_exact;              /* then no bucket names a tier: every get is slow */
     size_t sizes[BP_MAX_TIERS + 1]; /* then SIZE_MAX */
     uint8_t bucket[BP_BUCKETS];     /* bucket of n - 1 -> lowest tier to try */
 
