@@ -193,3 +193,29 @@ it("the counters hold after all that", function()
   assert.equal("pool", bytepool.type(pool))
   assert.is_true(h.all_back(pool).total_get > hot)
 end)
+
+-- Under LuaJIT a get fills a userdata that was made ahead: two gets must never fill one.
+describe("a hook that gets in the middle of a get", function()
+  it("never shares a handle with it", function()
+    local jit = rawget(_G, "jit")
+    local was_on = jit and jit.status()
+    local seen, count = {}, 0
+    local function take()
+      local b = pool:get_buffer(100)
+      assert(not seen[b], "a handle was handed out twice")
+      seen[b], count = true, count + 1
+    end
+    if was_on then jit.off() end -- compiled code calls no hooks
+    for step = 1, 40 do
+      debug.sethook(take, "", step)
+      for _ = 1, 20 do take() end
+      debug.sethook()
+    end
+    if was_on then jit.on() end
+    assert.is_true(count > 40 * 20)
+    for b in pairs(seen) do
+      assert.equal(1, b:ref_count())
+      b:release()
+    end
+  end)
+end)

@@ -28,9 +28,11 @@
 #define BPL_UPVALUES 3
 
 /* What a userdata of ours begins with: its own address and a few bytes more, other ones
- * for each type. Nothing has that which a script passes off as one. */
+ * for each type. Nothing has that which a script passes off as one. A blank is a handle
+ * that was made ahead and never used; it is no buffer to anybody yet. */
 #define BPL_HANDLE_SEAL(h) ((char *)(h) + 1)
 #define BPL_POOL_SEAL(p)   ((char *)(p) + 2)
+#define BPL_BLANK_SEAL(h)  ((char *)(h) + 3)
 
 /* A dead handle has owned 0, length 0 and data NULL. */
 typedef struct bpl_handle {
@@ -50,14 +52,11 @@ typedef struct bpl_pool {
 /* from handle.c: exported for the FFI bodies, which pass the userdata itself after a
  * look at its metatable. Each is one step to Lua: no finalizer runs inside. */
 #define BPL_E_CLOSED (-100) /* beside bp_status: the pool is closed, or is none */
-typedef struct bpl_raw {
-    void *pointer;
-    size_t capacity;
-} bpl_raw;
+BPL_EXPORT int bytepool_handle_fill(void *blank, void *pool, int64_t n);
 BPL_EXPORT int bytepool_handle_release(void *handle, const void *dead, int place);
 BPL_EXPORT int bytepool_handle_retain(void *handle);
 BPL_EXPORT uint32_t bytepool_handle_ref_count(const void *handle);
-BPL_EXPORT void *bytepool_raw_get(void *pool, size_t n, bpl_raw *out);
+BPL_EXPORT void *bytepool_raw_get(void *pool, int64_t n, size_t *capacity);
 BPL_EXPORT int bytepool_raw_put(void *pool, void *pointer);
 BPL_EXPORT size_t bytepool_raw_capacity(void *pool, void *pointer);
 void bpl_handle_point(bpl_handle *h, bp_buffer *block);
@@ -67,11 +66,11 @@ void bpl_handle_give_back(bpl_handle *h); /* all that it owns */
 #define BPL_CDEF                                                                  \
     "typedef struct { char *seal; uint8_t *data;\n"                               \
     "    size_t length; void *block, *pool; uint32_t owned; } bytepool_handle;\n" \
-    "typedef struct { void *pointer; size_t capacity; } bytepool_raw;\n"          \
+    "int bytepool_handle_fill(void *, void *, int64_t);\n"                        \
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
     "int bytepool_handle_retain(void *);\n"                                       \
     "uint32_t bytepool_handle_ref_count(const void *);\n"                         \
-    "uint8_t *bytepool_raw_get(void *, size_t, bytepool_raw *);\n"                \
+    "uint8_t *bytepool_raw_get(void *, int64_t, intptr_t *);\n"                   \
     "int bytepool_raw_put(void *, void *);\n"                                     \
     "size_t bytepool_raw_capacity(void *, void *);\n"                             \
     "const char *bp_strerror(int);\n"
@@ -91,6 +90,7 @@ void bpl_push_shown(lua_State *L, int arg); /* a bad value, as messages show it 
 
 /* from buffer.c */
 bpl_handle *bpl_push_dead(lua_State *L); /* a new handle that owns nothing yet */
+int bpl_make_blanks(lua_State *L);
 int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool,
              size_t n);                                        /* to return; 1, or nil, message */
 void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference; the last ends it */

@@ -27,6 +27,19 @@ bpl_handle *bpl_push_dead(lua_State *L) {
     return h;
 }
 
+/* make_blanks(list, count): puts them at 1 to count. For the FFI bodies, which have no
+ * other way to make a userdata, and fill one in each get. */
+int bpl_make_blanks(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    int count = (int)luaL_checkinteger(L, 2);
+    for (int i = 1; i <= count; i++) {
+        bpl_handle *h = bpl_push_dead(L);
+        h->seal = BPL_BLANK_SEAL(h);
+        lua_rawseti(L, 1, i);
+    }
+    return 0;
+}
+
 int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool, size_t n) {
     bp_buffer *block = bp_buffer_get(pool, n);
     if (block == NULL) {

@@ -11,7 +11,6 @@ _Static_assert(offsetof(bpl_handle, data) == sizeof(void *), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, length) == 2 * sizeof(void *), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, block) == 2 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, owned) == 4 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
-_Static_assert(offsetof(bpl_raw, capacity) == sizeof(void *), "BPL_CDEF");
 
 void bpl_handle_point(bpl_handle *h, bp_buffer *block) {
     h->block = block;
@@ -29,6 +28,29 @@ void bpl_handle_give_back(bpl_handle *h) {
     for (; owned > 0; owned--) {
         (void)bp_buffer_release(h->pool, h->block);
     }
+}
+
+static bp_pool *open_pool(void *pool) {
+    bpl_pool *p = pool;
+    return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p->pool : NULL;
+}
+
+/* Makes a live buffer of a blank: BP_OK, BP_ERR_NOMEM, or BPL_E_CLOSED where one of the
+ * two is not what it should be. A blank is filled once. */
+int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
+    bpl_handle *h = blank;
+    bp_pool *p = open_pool(pool);
+    if (p == NULL || h == NULL || h->seal != BPL_BLANK_SEAL(h)) {
+        return BPL_E_CLOSED;
+    }
+    bp_buffer *block = bp_buffer_get(p, (size_t)n);
+    if (block == NULL) {
+        return BP_ERR_NOMEM;
+    }
+    h->seal = BPL_HANDLE_SEAL(h);
+    h->pool = p;
+    bpl_handle_point(h, block);
+    return BP_OK;
 }
 
 static bpl_handle *live(void *handle) {
@@ -76,17 +98,9 @@ uint32_t bytepool_handle_ref_count(const void *handle) {
                : 0;
 }
 
-static bp_pool *open_pool(void *pool) {
-    bpl_pool *p = pool;
-    return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p->pool : NULL;
-}
-
-/* Tells the pointer beside its capacity: by the time Lua reads the one, a finalizer may
- * have called again and changed both. */
-void *bytepool_raw_get(void *pool, size_t n, bpl_raw *out) {
+void *bytepool_raw_get(void *pool, int64_t n, size_t *capacity) {
     bp_pool *p = open_pool(pool);
-    out->pointer = p != NULL ? bp_raw_get(p, n, &out->capacity) : NULL;
-    return out->pointer;
+    return p != NULL ? bp_raw_get(p, (size_t)n, capacity) : NULL;
 }
 
 int bytepool_raw_put(void *pool, void *pointer) {

@@ -142,6 +142,8 @@ static void push_internals(lua_State *L) {
     lua_pushlightuserdata(L, (void *)(uintptr_t)bytepool_handle_release);
     lua_setfield(L, table, "release_address");
     set_number(L, metatable_place(L), table, "metatable_place");
+    static const luaL_Reg blanks[] = {{"make_blanks", bpl_make_blanks}, {NULL, NULL}};
+    set_functions(L, blanks, NULL);
 }
 
 /* The metatable at stack `at` and its methods, a new table that is left on the top. */

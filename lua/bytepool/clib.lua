@@ -43,4 +43,5 @@ return {
     pool = internals.pool,
     dead_address = ffi.cast("void *", internals.dead_address),
     metatable_place = internals.metatable_place,
+    make_blanks = internals.make_blanks,
 }

@@ -1,4 +1,4 @@
--- FFI bodies for the hot buffer methods, under LuaJIT with its compiler on: a C
+-- FFI bodies for the hot methods, under LuaJIT with its compiler on: a C
 -- function is never compiled into a trace, these are. Returns whether they are in use.
 --
 -- A body handles the plain case of a live buffer and valid arguments. All else it
@@ -22,11 +22,39 @@ local floor, tonumber, type = math.floor, tonumber, type
 local handle_pointer, char_pointer = ffi.typeof("bytepool_handle *"), ffi.typeof("char *")
 local MAX_STRING = 2 ^ 31 - 256 -- LuaJIT's own bound; ffi.string would cut the length
 
-local methods = core.buffer_methods
+local methods, pool_methods = core.buffer_methods, core.pool_methods
 
-local function replace(name, make)
-    methods[name] = make(assert(methods[name], name))
+local function replace(name, make, of)
+    of = of or methods
+    of[name] = make(assert(of[name], name))
 end
+
+-- Getting. Only C makes userdata, and leaving a trace for a C function costs 10 ns: so C makes
+-- BATCH blanks at once, and a get fills one by an FFI call. Nobody else can have a blank: were
+-- this interrupted by a hook that gets too, one of the two finds it filled and asks C.
+local POOL, MAX_SIZE = clib.pool, core.max_size
+local BATCH = 64
+local blanks, left = {}, 0
+
+local function get_by_blank(c_get)
+    return function(pool, n)
+        local at = left
+        if at == 0 then
+            clib.make_blanks(blanks, BATCH)
+            left = BATCH
+            return c_get(pool, n)
+        end
+        if type(n) == "number" and n >= 0 and n <= MAX_SIZE and n == floor(n) and is(pool, POOL) then
+            local blank = blanks[at]
+            blanks[at], left = false, at - 1
+            if blank and C.bytepool_handle_fill(blank, pool, n) == 0 then return blank end
+        end
+        return c_get(pool, n)
+    end
+end
+
+replace("get", get_by_blank, pool_methods)
+replace("get_buffer", get_by_blank, pool_methods)
 
 -- With the last reference C stores the metatable without __gc where LuaJIT keeps it, so
 -- that no finalizer runs at the userdata's sweep. Later loads of the metatable in the
