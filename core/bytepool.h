@@ -55,7 +55,10 @@ typedef enum bp_status {
     BP_ERR_FOREIGN = -4, /* not a buffer or pointer of this pool */
     BP_ERR_SHARED = -5,  /* others hold references to it */
     BP_ERR_KIND = -6,    /* raw call on a handle-owned buffer, or the reverse */
-    BP_ERR_LIMIT = -7    /* a fixed limit: pools, references, idle cap */
+    BP_ERR_LIMIT = -7,   /* a fixed limit: pools, references, idle cap */
+    BP_ERR_EXISTS = -8,  /* an open pool has that name */
+    BP_ERR_TOKEN = -9,   /* not a token, or one that was used already */
+    BP_ERR_COPY = -10    /* a token of another loaded copy of this library */
 } bp_status;
 
 /* A short English text for a status, never NULL. */
@@ -83,7 +86,8 @@ typedef struct bp_options {
     bp_recent_mode recent_mode;
     size_t region_size; /* address space reserved first; 0 chooses. Further regions are as
                            large as all before them together, up to 16 GiB */
-    const char *name;   /* for reports; copied, at most 63 bytes; may be NULL */
+    const char *name;   /* for bp_pool_open and reports; copied, at most 63 bytes; no
+                           other open pool may have it. NULL or "": none */
 } bp_options;
 
 /* Why a pool could not be made. */
@@ -108,10 +112,16 @@ BP_API void bp_options_init(bp_options *o);
  * is lost to it, and bp_pool_check may say so there. */
 BP_API bp_pool *bp_pool_create(const bp_options *o, bp_error *error);
 
-/* Ends a pool. Buffers that are still out stay valid, may be retained and
+/* The open pool of that name, once more: from any thread, and for another Lua state. The
+ * caller owns what it gets as if it had made it, and ends it with a bp_pool_destroy of its
+ * own; the pool ends with the last. NULL where no open pool has that name. */
+BP_API bp_pool *bp_pool_open(const char *name);
+
+/* Ends a pool, or one of its opens: the others then go on with it. Buffers that are still
+ * out of an ended one stay valid, may be retained, exported, imported and
  * released with the same pool pointer on any thread, and the memory goes when
  * the last one does. No other call on the pool may run at the same time or
- * follow, except retain, release, put, raw_put and the accessors of buffers that
+ * follow, except those, put, raw_put and the accessors of buffers that
  * are out. NULL is allowed. */
 BP_API void bp_pool_destroy(bp_pool *pool);
 
@@ -152,6 +162,20 @@ BP_API void *bp_buffer_data(const bp_buffer *b);
 BP_API size_t bp_buffer_length(const bp_buffer *b);
 BP_API size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b);
 BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b);
+
+/* ---- tokens ------------------------------------------------------------- */
+
+#define BP_TOKEN_SIZE 48 /* bytes of a token, its zero counted */
+
+/* Stores a printable token that owns one more reference of b, for whoever in this process
+ * imports it. The caller must own a reference, and keeps it. A token that nobody imports
+ * keeps its block for good. BP_ERR_NOMEM; what bp_buffer_retain says. */
+BP_API int bp_buffer_export(bp_pool *pool, bp_buffer *b, char token[BP_TOKEN_SIZE]);
+
+/* Takes over a token's reference, once: stores the buffer, which the caller owns from now
+ * on, and its pool, which lives as long as the buffer is out. BP_ERR_TOKEN: used already, or
+ * never given. BP_ERR_COPY: another copy of this library gave it. */
+BP_API int bp_buffer_import(const char *token, bp_pool **pool, bp_buffer **b);
 
 /* ---- raw pointers ------------------------------------------------------- */
 
@@ -198,6 +222,7 @@ typedef struct bp_stats {
     uint64_t peak_owned_bytes; /* highest owned_bytes so far, exact */
     uint64_t reserved_bytes;   /* address space, not memory */
     uint64_t trimmed_bytes;    /* idle blocks given back to the system, summed */
+    uint64_t exported;         /* tokens that nobody imported yet */
     size_t max_idle;           /* the option */
     size_t threads;            /* thread caches attached */
     bp_tier_stats tiers[BP_MAX_TIERS];

@@ -139,6 +139,7 @@ int bp_pool_check(bp_pool *pool, char *message, size_t size) {
     report r = {size > 0 ? message : NULL, size, false};
     bp_stats s;
     bp_pool_stats(pool, &s);
+    equal(&r, "exported = tokens of the pool", BP_DEPOTS, s.exported, bp__tokens_count(pool));
     pthread_mutex_lock(&bp__registry);
     check_locked(pool, &s, &r);
     pthread_mutex_unlock(&bp__registry);

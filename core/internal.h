@@ -95,10 +95,16 @@ bool bp__threads_start(void);               /* before the first pool; false: no 
 bp_cache *bp__cache_attach(bp_pool *pool);  /* NULL: closed, or no memory */
 void bp__caches_drop_locked(bp_pool *pool); /* of a pool that has nothing out */
 
+/* from token.c */
+extern __attribute__((visibility("hidden"))) pthread_mutex_t bp__tokens;
+void bp__tokens_fork_child(void);
+uint64_t bp__tokens_count(const bp_pool *pool); /* walks all of them */
+
 /* from registry.c: every pool of the process, by slot */
 extern __attribute__((visibility("hidden"))) pthread_mutex_t bp__registry;
 bool bp__registry_start_locked(void (*thread_end)(void *), pthread_key_t *key);
-bool bp__registry_add_locked(bp_pool *pool); /* gives it a slot; false: all are taken */
+bool bp__registry_add_locked(bp_pool *pool);         /* gives it a slot; false: all are taken */
+bp_pool *bp__registry_find_locked(const char *name); /* open ones only; NULL: none */
 void bp__registry_remove_locked(bp_pool *pool);
 void bp__registry_reap_locked(void); /* frees what zombies it can */
 

@@ -27,6 +27,12 @@ const char *bp_strerror(int status) {
         return "raw pointer and buffer calls mixed";
     case BP_ERR_LIMIT:
         return "limit reached";
+    case BP_ERR_EXISTS:
+        return "an open pool has that name";
+    case BP_ERR_TOKEN:
+        return "no such token, or it was used already";
+    case BP_ERR_COPY:
+        return "token of another loaded copy of bytepool";
     default:
         return "unknown status";
     }
@@ -64,6 +70,7 @@ static bool validate(const bp_options *o, bp_error *e) {
 }
 
 static void configure(bp_pool *pool, const bp_options *o) {
+    pool->opens = 1;
     pool->tier_count = (uint32_t)o->tier_count;
     memcpy(pool->sizes, o->tiers, o->tier_count * sizeof *o->tiers);
     pool->max_idle = o->max_idle;
@@ -127,13 +134,25 @@ bp_pool *bp_pool_create(const bp_options *o, bp_error *error) {
     configure(pool, o);
     pthread_mutex_lock(&bp__registry);
     bp__registry_reap_locked();
-    bool listed = bp__registry_add_locked(pool);
+    bool taken = pool->name[0] != '\0' && bp__registry_find_locked(pool->name) != NULL;
+    bool listed = !taken && bp__registry_add_locked(pool);
     pthread_mutex_unlock(&bp__registry);
     if (!listed) {
+        fail(e, taken ? BP_ERR_EXISTS : BP_ERR_LIMIT,
+             taken ? bp_strerror(BP_ERR_EXISTS) : "too many pools in this process");
         pool_free(pool);
-        fail(e, BP_ERR_LIMIT, "too many pools in this process");
         return NULL;
     }
+    return pool;
+}
+
+bp_pool *bp_pool_open(const char *name) {
+    pthread_mutex_lock(&bp__registry);
+    bp_pool *pool = name[0] != '\0' ? bp__registry_find_locked(name) : NULL;
+    if (pool != NULL) {
+        pool->opens++;
+    }
+    pthread_mutex_unlock(&bp__registry);
     return pool;
 }
 
@@ -152,9 +171,11 @@ void bp_pool_destroy(bp_pool *pool) {
         return;
     }
     pthread_mutex_lock(&bp__registry);
-    pool->closed = true;
-    bp_poke(&pool->slot, 0u); /* from here on every call on it takes its slow half */
-    bp__registry_reap_locked();
+    if (--pool->opens == 0) {
+        pool->closed = true;
+        bp_poke(&pool->slot, 0u); /* from here on every call on it takes its slow half */
+        bp__registry_reap_locked();
+    }
     pthread_mutex_unlock(&bp__registry);
 }
 

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -48,6 +49,7 @@ static void unlock(pthread_mutex_t *mutex) { pthread_mutex_unlock(mutex); }
 /* Held across fork in the order of types.h, so that a child finds no lock taken by
  * a thread that it does not have. */
 static void fork_prepare(void) {
+    pthread_mutex_lock(&bp__tokens);
     pthread_mutex_lock(&bp__registry);
     for_each_depot(lock);
     for_each_pool(lock);
@@ -57,10 +59,12 @@ static void fork_done(void) {
     for_each_pool(unlock);
     for_each_depot(unlock);
     pthread_mutex_unlock(&bp__registry);
+    pthread_mutex_unlock(&bp__tokens);
 }
 
 /* The leases of caches whose threads a child does not have would never end. */
 static void fork_child(void) {
+    bp__tokens_fork_child();
     for (uint32_t i = 1; i <= top; i++) {
         bp_cache *c = pools[i] != NULL ? pools[i]->caches : NULL;
         for (; c != NULL; c = c->pool_next) {
@@ -97,6 +101,15 @@ bool bp__registry_add_locked(bp_pool *pool) {
         }
     }
     return false;
+}
+
+bp_pool *bp__registry_find_locked(const char *name) {
+    for (uint32_t i = 1; i <= top; i++) {
+        if (pools[i] != NULL && !pools[i]->closed && strcmp(pools[i]->name, name) == 0) {
+            return pools[i];
+        }
+    }
+    return NULL;
 }
 
 void bp__registry_remove_locked(bp_pool *pool) {

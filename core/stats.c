@@ -103,6 +103,7 @@ void bp_pool_stats(bp_pool *pool, bp_stats *out) {
     pthread_mutex_unlock(&bp__registry);
     out->peak_owned_bytes = bp_peek(&pool->peak_owned_bytes);
     out->trimmed_bytes = bp_peek(&pool->trimmed_bytes);
+    out->exported = bp_peek(&pool->exported);
     out->max_idle = pool->max_idle;
     uint32_t regions = bp_acquire(&pool->region_count);
     for (uint32_t i = 0; i < regions; i++) {

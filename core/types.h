@@ -18,6 +18,8 @@
  *   lease      the part of max_idle that a cache may fill
  *   slot       a pool's place in every thread's table of caches
  *   zombie     a destroyed pool that waits for its last buffer
+ *   opens      the creator and each bp_pool_open; the last destroy closes the pool
+ *   token      a reference as a text; the table of token.c owns it
  *
  * Memory of a region (indexes and offsets inside, no pointers):
  *
@@ -40,6 +42,7 @@
  *   empty_slabs     = slabs of tiers with free = carved > 0
  *   carved(tier)    = owned + fresh reserved by bins
  *   ref_count       > 0 exactly in the headers of live blocks
+ *   exported        = tokens of the pool in the table <= references of its blocks
  *   owned_bytes     = sum over tiers of owned * size + bytes of live alone blocks
  *   leased          = sum over caches of lease <= max_idle / 2
  *   idle_bytes     <= max_idle at rest, but for free blocks that share a slab with a
@@ -47,6 +50,7 @@
  *
  * Locks, outermost first; none is held while a fast path runs:
  *   registry (process) -> depot (tier) -> region lock (pool)
+ *   tokens (process): with none of the others
  */
 #ifndef BP_TYPES_H
 #define BP_TYPES_H
@@ -215,6 +219,7 @@ struct bp_pool {
     _Atomic uint64_t alone_bytes; /* of live alone blocks */
     _Atomic uint64_t leased;      /* sum of the caches' leases */
     _Atomic uint64_t trimmed_bytes;
+    _Atomic uint64_t exported;   /* tokens out */
     _Atomic uint32_t trim_epoch; /* raised by trim; caches compare */
 
     _Alignas(64) pthread_mutex_t region_lock;
@@ -225,6 +230,7 @@ struct bp_pool {
     /* Under the registry's lock. */
     bp_cache *caches;
     uint32_t own_slot; /* the slot even when closed */
+    uint32_t opens;    /* 0 once closed */
     bool closed;
     uint32_t cache_count;
     struct bp_pool_totals { /* of caches that are gone and of releases that had none */

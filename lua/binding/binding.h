@@ -97,7 +97,13 @@ void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference;
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
 
+/* from share.c */
+int bpl_buffer_export(lua_State *L);
+int bpl_import(lua_State *L);
+int bpl_open(lua_State *L);
+
 /* from pool.c and stats.c */
+bpl_pool *bpl_push_closed_pool(lua_State *L); /* a new userdata without a pool yet */
 extern const luaL_Reg bpl_pool_methods[];
 extern const luaL_Reg bpl_pool_meta[];
 int bpl_new_pools(lua_State *L);

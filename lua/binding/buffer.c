@@ -276,10 +276,19 @@ static int l_buffer_describe(lua_State *L) {
 }
 
 const luaL_Reg bpl_buffer_methods[] = {
-    {"retain", l_buffer_retain},     {"release", l_buffer_release},       {"share", l_buffer_share},
-    {"bytes", l_buffer_bytes},       {"ref_count", l_buffer_ref_count},   {"len", l_buffer_len},
-    {"capacity", l_buffer_capacity}, {"tostring", l_buffer_tostring},     {"sub", l_buffer_sub},
-    {"byte", l_buffer_byte},         {"set_string", l_buffer_set_string}, {NULL, NULL},
+    {"retain", l_buffer_retain},
+    {"release", l_buffer_release},
+    {"share", l_buffer_share},
+    {"bytes", l_buffer_bytes},
+    {"ref_count", l_buffer_ref_count},
+    {"len", l_buffer_len},
+    {"capacity", l_buffer_capacity},
+    {"tostring", l_buffer_tostring},
+    {"sub", l_buffer_sub},
+    {"byte", l_buffer_byte},
+    {"set_string", l_buffer_set_string},
+    {"export", bpl_buffer_export},
+    {NULL, NULL},
 };
 
 /* The dead metatable has all of these but __gc. */

@@ -83,8 +83,13 @@ static int metatable_place(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"new_pools", bpl_new_pools},   {"type", l_type}, {"size_power_of_two", l_size_power_of_two},
-    {"size_stream", l_size_stream}, {NULL, NULL},
+    {"new_pools", bpl_new_pools},
+    {"open", bpl_open},
+    {"import", bpl_import},
+    {"type", l_type},
+    {"size_power_of_two", l_size_power_of_two},
+    {"size_stream", l_size_stream},
+    {NULL, NULL},
 };
 
 /* Sets functions in the table at the top, each with the three metatables (at stack

@@ -22,7 +22,7 @@ static const field pool_fields[] = {
     POOL(requests),      POOL(total_get),       POOL(total_put),        POOL(discarded),
     POOL(discarded_put), POOL(discarded_bytes), POOL(in_use),           POOL(in_use_bytes),
     POOL(idle_bytes),    POOL(owned_bytes),     POOL(peak_owned_bytes), POOL(reserved_bytes),
-    POOL(trimmed_bytes),
+    POOL(trimmed_bytes), POOL(exported),
 };
 
 static void push_fields(lua_State *L, const void *from, const field *fields, size_t count) {

@@ -88,7 +88,7 @@ local function copy_sizes(sizes)
 end
 
 ---@class bytepool.Options
----@field name? string for reports, at most 63 bytes
+---@field name? string for `bytepool.open` and reports, at most 63 bytes; no other open pool may have it
 ---@field max_idle? integer bytes kept for reuse; default the lesser of 256 MiB and an eighth of the memory
 ---@field recent? {size?: integer, mode?: "relaxed"|"exact"} lengths kept, 0 to 65536 (256), and
 --- whether all threads share one order ("exact") or none waits for another ("relaxed", the default)
@@ -97,7 +97,7 @@ end
 --- A new pool of byte buffers.
 ---@param sizes integer[] 1 to 64 tier sizes in bytes, strictly rising
 ---@param given? bytepool.Options
----@return bytepool.Pool|nil pool nil where memory or address space ran out
+---@return bytepool.Pool|nil pool nil where memory or address space ran out, or the name is taken
 ---@return string? message
 function bytepool.new_pools(sizes, given)
     local copy, fault = copy_sizes(sizes)
@@ -109,19 +109,39 @@ function bytepool.new_pools(sizes, given)
         values.region_size)
 end
 
+--- The pool of that name, which this or another Lua state of the process made with
+-- `{name = name}`. It ends when all that made or opened it have closed it, or their
+-- states have ended. Lua versions have a copy of the library each, and share no pools.
+--
+--     local pool = bytepool.open(name) or bytepool.new_pools(sizes, {name = name})
+--         or bytepool.open(name) -- another thread was faster
+---@param name string
+---@return bytepool.Pool|nil pool nil where no open pool has that name
+---@return string? message
+bytepool.open = core.open
+
+--- The buffer behind a token that `buf:export()` gave, in any Lua state of the process.
+-- Takes over the token's reference, once: raises for one that was used, made up, or given
+-- by another loaded copy of the library.
+---@param token string
+---@return bytepool.Buffer buffer
+bytepool.import = core.import
+
 local default
 
---- One ready pool with power-of-two tiers, the same at each call, for programs that
--- want no choice. When it was closed, a new one.
+--- One ready pool with power-of-two tiers, the same at each call and in all Lua states of
+-- the process, for programs that want no choice. When it was closed, a new one.
 ---@return bytepool.Pool|nil pool
 ---@return string? message
 function bytepool.default()
-    if core.type(default) ~= "pool" then
-        local message
+    if core.type(default) == "pool" then return default end
+    local message
+    default = core.open("default")
+    if not default then
         default, message = bytepool.new_pools(core.size_power_of_two(), {name = "default"})
-        return default, message
+        default = default or core.open("default") -- another thread was faster
     end
-    return default
+    return default, message
 end
 
 -- The one pool method that needs no C: publishing is the report's business.

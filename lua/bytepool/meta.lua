@@ -78,6 +78,7 @@ function Pool:close() end
 ---@field peak_owned_bytes integer exact
 ---@field reserved_bytes integer address space
 ---@field trimmed_bytes integer given back to the system, summed
+---@field exported integer tokens that nobody imported yet
 ---@field max_idle integer the option
 ---@field threads integer thread caches
 ---@field recent_lengths integer[] lengths of the last requests, oldest first
@@ -117,6 +118,13 @@ function Buffer:release() end
 --- Another handle on the same bytes, with one reference of its own, for another owner.
 ---@return bytepool.Buffer
 function Buffer:share() end
+
+--- A short printable token that owns a reference of its own, for another Lua state of the
+-- process: `bytepool.import(token)` takes that over, once. A token that nobody imports
+-- keeps its block for good; the pool's stats count them as `exported`.
+---@return string|nil token nil where memory ran out
+---@return string? message
+function Buffer:export() end
 
 --- The same, and a function that releases that handle. It works once.
 ---@return bytepool.Buffer view

@@ -1,0 +1,75 @@
+/* Between Lua states of one process: pools by name, references as tokens. */
+#include <string.h>
+
+#include "binding.h"
+
+static int push_token(lua_State *L) {
+    lua_pushstring(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+static void take_back(const char *token) {
+    bp_pool *pool;
+    bp_buffer *b;
+    if (bp_buffer_import(token, &pool, &b) == BP_OK) {
+        (void)bp_buffer_release(pool, b);
+    }
+}
+
+/* A token that no memory is left to tell would keep its block for good. */
+int bpl_buffer_export(lua_State *L) {
+    char token[BP_TOKEN_SIZE];
+    lua_settop(L, 1);
+    lua_pushcfunction(L, push_token);
+    const bpl_handle *h = bpl_check_handle(L, 1, "export");
+    int status = bp_buffer_export(h->pool, h->block, token);
+    if (status == BP_ERR_NOMEM) {
+        lua_pushnil(L);
+        lua_pushstring(L, bp_strerror(status));
+        return 2;
+    }
+    if (status != BP_OK) {
+        return bpl_raise(L, "export: %s", bp_strerror(status));
+    }
+    lua_pushlightuserdata(L, token);
+    if (lua_pcall(L, 1, 1, 0) != 0) {
+        take_back(token);
+        return lua_error(L);
+    }
+    return 1;
+}
+
+int bpl_import(lua_State *L) {
+    lua_settop(L, 1);
+    bpl_handle *h = bpl_push_dead(L);
+    if (lua_type(L, 1) != LUA_TSTRING) {
+        return bpl_raise(L, "import: argument 'token' must be a string, got %s",
+                         bpl_typename(L, 1));
+    }
+    size_t length;
+    const char *token = lua_tolstring(L, 1, &length);
+    bp_buffer *block = NULL;
+    int status = strlen(token) == length ? bp_buffer_import(token, &h->pool, &block) : BP_ERR_TOKEN;
+    if (status != BP_OK) {
+        return bpl_raise(L, "import: %s", bp_strerror(status));
+    }
+    bpl_handle_point(h, block);
+    return 1;
+}
+
+int bpl_open(lua_State *L) {
+    lua_settop(L, 1);
+    bpl_pool *p = bpl_push_closed_pool(L);
+    if (lua_type(L, 1) != LUA_TSTRING) {
+        return bpl_raise(L, "open: argument 'name' must be a string, got %s", bpl_typename(L, 1));
+    }
+    size_t length;
+    const char *name = lua_tolstring(L, 1, &length);
+    p->pool = strlen(name) == length ? bp_pool_open(name) : NULL;
+    if (p->pool != NULL) {
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushliteral(L, "no open pool has that name");
+    return 2;
+}
