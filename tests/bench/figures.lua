@@ -47,7 +47,9 @@ function figures:over_rounds(names, fn)
     for round in pairs(columns[1]) do
         local row = {}
         for i, column in ipairs(columns) do row[i] = column[round] end
-        if #row == #columns then results[round] = fn(row) end
+        local value = #row == #columns and fn(row)
+        -- A ratio to nothing is none.
+        if value and value == value and math.abs(value) < math.huge then results[round] = value end
     end
     return median_of(results)
 end

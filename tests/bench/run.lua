@@ -65,7 +65,8 @@ local function find_sides()
         local said = lines_of(("%s%salloc%s %s who 2>/dev/null"):format(side[1], BENCH, side[2], side[3]))
         here[name] = #said > 0 and (not wanted[name] or said[1]:find(wanted[name], 1, true) ~= nil)
         if not here[name] then
-            table.insert(skipped, ("%s: %s is not what answers"):format(name, wanted[name] or "the program"))
+            table.insert(skipped, wanted[name] and ("%s: no %s, or another answers"):format(name, wanted[name])
+                or name .. ": the program does not run")
         end
     end
     table.sort(skipped)
