@@ -165,20 +165,27 @@ $(BUILD)/stress/%: tests/stress/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
 
-bench: ## installs what is missing and prints the bench tables
+bench: ## installs what is missing and prints the bench tables (BENCH_JSON=file, BENCH_ROUNDS=9)
 	@sh tests/setup bench $(LUA)
-	@$(MAKE) --no-print-directory all bench-programs
+	@$(MAKE) --no-print-directory LUA=luajit all bench-programs
 	@bash tests/bench/bench.sh
 
-bench-programs: $(BENCH) $(BUILD)/bench/bench_noop.so
+# alloc-static: the pool linked in. bare: a second library, without counters and recent lengths.
+bench-programs: $(BENCH) $(BUILD)/bench/alloc-static $(BUILD)/bench/bench_noop.so
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/bench/bare CPPFLAGS='$(CPPFLAGS) -DBP_BENCH_BARE' libs
 
 $(BUILD)/bench/bench_noop.so: tests/bench/module/noop.c
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d $(LUA_CFLAGS) $(LIBFLAG) $(LDFLAGS) -o $@ $<
 
-$(BUILD)/bench/%: tests/bench/%.c $(LIB)/libbytepool.a
+$(BUILD)/bench/alloc-static: tests/bench/alloc.c $(LIB)/libbytepool.a
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d -o $@ $< $(LIB)/libbytepool.a $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
+
+# The pool as malloc comes to a program: a shared library.
+$(BUILD)/bench/%: tests/bench/%.c $(LIB)/$(SHARED)
+	@mkdir -p $(@D)
+	$(COMPILE) -MF $@.d -o $@ $< -L$(LIB) -lbytepool -Wl,-rpath,'$$ORIGIN/../lib' $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
 
 lint: lint-lua lint-format lint-cppcheck lint-gcc lint-clang ## style and static checks, warnings as errors
 
@@ -235,7 +242,7 @@ clean: ## removes what was built
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
-	@echo 'Variables: LUA LUA_INCDIR CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD FILE'
+	@echo 'Variables: LUA LUA_INCDIR CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD FILE BENCH_JSON BENCH_ROUNDS BENCH_QUICK'
 
 FORCE:
 .PHONY: all module modules libs rock have-lua print-incdir env demo demo-run test ctests bench bench-programs lint \

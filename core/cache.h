@@ -74,7 +74,9 @@ BP_INLINE bool bp__bin_push(bp_bin *bin, bp_buffer *b) {
 BP_INLINE void bp__cache_issue(bp_cache *c, bp_buffer *b, size_t n, uint32_t refs) {
     b->length = n;
     bp_poke(&b->refs, refs);
+#ifndef BP_BENCH_BARE
     bp_poke(&c->recent[bp_peek(&c->requests) & c->recent_mask], n);
+#endif
     bp_count_one_publish(&c->requests);
 }
 
