@@ -28,8 +28,6 @@ void bp__cut_plan(bp_cut *cut, size_t stride, size_t gap) {
     cut->stride_magic = magic(cut->stride);
     cut->group_magic = magic(cut->group);
     cut->blocks = (uint32_t)(groups * BP_GROUP + (rest < BP_GROUP ? rest : BP_GROUP));
-    /* Small tiers share lines of headers and are handed out by whole lines. */
-    cut->header_shift = stride < 4096 ? 5 : 6;
     cut->bitmap = (uint32_t)bp__round_up((cut->blocks + 7) / 8, BP_LINE);
     size_t used = block_offset(cut, cut->blocks - 1) + stride;
     size_t slack = gap == 0 ? 0 : (BP_SLAB - used) / BP_LINE;
@@ -40,7 +38,7 @@ size_t bp__header_area(const bp_pool *pool) {
     size_t most = 0;
     for (unsigned i = 0; i < BP_DEPOTS; i++) {
         const bp_cut *cut = &pool->cuts[i];
-        size_t area = cut->bitmap + COLOURS * BP_LINE + ((size_t)cut->blocks << cut->header_shift);
+        size_t area = cut->bitmap + COLOURS * BP_LINE + cut->blocks * sizeof(bp_buffer);
         most = area > most ? area : most;
     }
     return most;
@@ -61,7 +59,7 @@ uint64_t *bp__slab_bitmap(bp_pool *pool, uint32_t slab) {
 }
 
 static bp_buffer *header(const bp_region *r, const bp_cut *cut, size_t at, uint32_t index) {
-    size_t off = first_header(cut, at) + ((size_t)index << cut->header_shift);
+    size_t off = first_header(cut, at) + index * sizeof(bp_buffer);
     return (bp_buffer *)(void *)(r->headers + at * r->header_stride + off);
 }
 
@@ -146,8 +144,8 @@ bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
             return false;
         }
         size_t rel = off % r->header_stride - first_header(cut, at);
-        bool starts = rel % ((size_t)1 << cut->header_shift) == 0;
-        return starts && rel >> cut->header_shift < cut->blocks && still(r, at, use, b);
+        bool starts = rel % sizeof *b == 0 && rel / sizeof *b < cut->blocks;
+        return starts && still(r, at, use, b);
     }
     return false;
 }

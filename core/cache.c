@@ -5,6 +5,8 @@
 
 #include "cache.h"
 
+#define FLOOR ((size_t)32 << 10)
+
 /* The bytes of max_idle that the next cache may fill. All caches together have half of
  * max_idle, so that the depots have the other half. A first few get all they like, and
  * the sixtieth still something. */
@@ -16,46 +18,46 @@ static size_t share_of(const bp_pool *pool) {
     return fair < left / 2 ? fair : left / 2;
 }
 
-/* How many blocks of each tier a cache may hold: within 1 MiB or one block of it, and
- * all tiers within its share. A tier so large that one block would take an eighth of
- * the share has none: it would starve the others. Returns the lease. */
+/* The most blocks of a size that a cache of that share holds: 1 MiB of them or one. None where
+ * one would take an eighth of the share: it would starve the other tiers. */
+static uint32_t most_of(size_t size, size_t share) {
+    size_t count = BP_CACHE_BYTES / size;
+    count = count < 1 ? 1 : count > BP_CACHE_BLOCKS ? BP_CACHE_BLOCKS : count;
+    return size > share / 8 ? 0 : (uint32_t)count;
+}
+
+/* How many blocks of each tier a cache may hold, within its share: first FLOOR bytes of each,
+ * so that large tiers do not leave small ones a handful, then of what is left the part that
+ * each would like. Returns the lease. */
 static size_t plan(const bp_pool *pool, uint32_t *counts) {
     size_t share = share_of(pool);
-    size_t want = 0;
+    size_t floor = share / pool->tier_count < FLOOR ? share / pool->tier_count : FLOOR;
+    size_t lease = 0, want = 0;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
         size_t size = pool->sizes[t];
-        size_t count = BP_CACHE_BYTES / size;
-        counts[t] = count < 1 ? 1 : count > BP_CACHE_BLOCKS ? BP_CACHE_BLOCKS : (uint32_t)count;
-        if (size > share / 8) {
-            counts[t] = 0;
-        }
-        want += counts[t] * size;
+        uint32_t most = most_of(size, share);
+        counts[t] = floor / size < most ? (uint32_t)(floor / size) : most;
+        lease += counts[t] * size;
+        want += (most - counts[t]) * size;
     }
-    if (want <= share) {
-        return want;
-    }
-    size_t lease = 0;
+    double part = want == 0 ? 0 : (double)(share - lease) / (double)want;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
-        double part = (double)share * (double)counts[t] * (double)pool->sizes[t] / (double)want;
-        counts[t] = (uint32_t)(part / (double)pool->sizes[t]);
-        lease += counts[t] * pool->sizes[t];
+        uint32_t more = most_of(pool->sizes[t], share) - counts[t];
+        more = part < 1 ? (uint32_t)(part * (double)more) : more;
+        counts[t] += more;
+        lease += more * pool->sizes[t];
     }
     return lease;
 }
 
 static bp_buffer no_block; /* no pointer that is put starts it */
 
-static void bin_open(bp_bin *bin) {
-    bin->hot = bin->planned > 0 ? NULL : BP_HOT_SHUT;
-    bin->limit = bin->base + (bin->planned > 0 ? bin->planned - 1 : 0);
-}
-
 bp_cache *bp__cache_new(bp_pool *pool) {
     uint32_t counts[BP_MAX_TIERS];
     size_t lease = plan(pool, counts);
     size_t slots = 1;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
-        slots += counts[t];
+        slots += counts[t] + 1;
     }
     size_t ring = pool->recent_exact || pool->recent_size == 0 ? 1 : (size_t)pool->recent_mask + 1;
     bp_cache *c =
@@ -69,14 +71,14 @@ bp_cache *bp__cache_new(bp_pool *pool) {
     c->trim_seen = bp_peek(&pool->trim_epoch);
     c->recent_mask = ring - 1;
     c->raw_last = &no_block;
-    /* One slot fewer than blocks, for the hot one, and a NULL before them. */
+    /* Before each bin's slots lies a NULL. */
     bp_buffer **next = (bp_buffer **)(void *)(c->recent + ring) + 1;
     for (uint32_t t = 0; t <= BP_MAX_TIERS; t++) {
         bp_bin *bin = &c->bins[t];
         bin->base = bin->top = next;
         bin->planned = t < pool->tier_count ? counts[t] : 0;
-        bin_open(bin);
-        next += bin->planned;
+        bin->limit = bin->base + bin->planned;
+        next += bin->planned > 0 ? bin->planned + 1 : 0;
     }
     return c;
 }
@@ -94,17 +96,12 @@ static void drop_fresh(bp_cache *c, uint32_t tier) {
 static void flush_bin(bp_cache *c, uint32_t tier) {
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
-    uint32_t flushed = (uint32_t)(bin->top - bin->base);
+    uint32_t flushed = bp__bin_held(bin);
     if (flushed > 0) {
         bp__depot_give(c->pool, d, bin->base, flushed);
         bin->top = bin->base;
+        bp_count(&c->slow[tier].flushed, flushed);
     }
-    if (bp__bin_is_hot(bin)) {
-        bp__depot_give(c->pool, d, &bin->hot, 1);
-        bin->hot = NULL;
-        flushed++;
-    }
-    bp_count(&c->slow[tier].flushed, flushed);
     drop_fresh(c, tier);
 }
 
@@ -121,7 +118,6 @@ static void shut(bp_cache *c) {
     bp__cache_flush_all(c);
     bp__idle_shrink(c->pool);
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
-        c->bins[t].hot = BP_HOT_SHUT;
         c->bins[t].limit = c->bins[t].base;
     }
     c->shut = true;
@@ -129,7 +125,7 @@ static void shut(bp_cache *c) {
 
 static void reopen(bp_cache *c) {
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
-        bin_open(&c->bins[t]);
+        c->bins[t].limit = c->bins[t].base + c->bins[t].planned;
     }
     c->shut = false;
 }
@@ -154,7 +150,7 @@ static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     bp_buffer *one[1];
     uint32_t cap = (uint32_t)(bin->limit - bin->base);
     bp_buffer **out = cap > 0 ? bin->base : one;
-    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[tier], out, cap / 2 + 1);
+    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[tier], out, (cap + 1) / 2 + (cap == 0));
     if (got == 0) {
         return NULL;
     }
@@ -181,7 +177,7 @@ bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
         }
     }
     b = bin->fresh;
-    bin->fresh = (bp_buffer *)(void *)((uint8_t *)b + ((size_t)1 << d->cut->header_shift));
+    bin->fresh = b + 1;
     bin->fresh_left--;
     bp__owned_add(c->pool, d->size);
     bp_count(&c->slow[tier].miss, 1);
@@ -197,9 +193,9 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
         bp_count(&c->slow[tier].flushed, 1);
     } else {
         /* The older half goes; the younger one is still in the processor's cache. */
-        size_t held = (size_t)(bin->top - bin->base);
-        size_t half = (held + 1) / 2;
-        bp__depot_give(c->pool, d, bin->base, (uint32_t)half);
+        uint32_t held = bp__bin_held(bin);
+        uint32_t half = (held + 1) / 2;
+        bp__depot_give(c->pool, d, bin->base, half);
         bp_count(&c->slow[tier].flushed, half);
         memmove(bin->base, bin->base + half, (held - half) * sizeof *bin->base);
         bin->top = bin->base + (held - half);

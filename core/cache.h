@@ -36,19 +36,13 @@ BP_INLINE bp_cache *bp__cache_of(const bp_pool *pool) {
     return bp_peek(&bp__thread->caches[bp_peek(&pool->slot)]);
 }
 
-BP_INLINE bool bp__bin_is_hot(const bp_bin *bin) {
-    return (uintptr_t)bin->hot > (uintptr_t)BP_HOT_SHUT;
-}
+/* Blocks in it; the bin's own thread, or a quiet pool. */
+BP_INLINE uint32_t bp__bin_held(const bp_bin *bin) { return (uint32_t)(bin->top - bin->base); }
 
 /* The last block pushed, or NULL. */
 BP_INLINE bp_buffer *bp__bin_pop(bp_bin *bin) {
-    bp_buffer *b = bin->hot;
-    if (BP_LIKELY((uintptr_t)b > (uintptr_t)BP_HOT_SHUT)) {
-        bin->hot = NULL;
-        return b;
-    }
     bp_buffer **top = bin->top - 1;
-    b = *top;
+    bp_buffer *b = *top;
     if (BP_LIKELY(b != NULL)) {
         bin->top = top;
     }
@@ -57,17 +51,13 @@ BP_INLINE bp_buffer *bp__bin_pop(bp_bin *bin) {
 
 /* False where the bin is full or shut. */
 BP_INLINE bool bp__bin_push(bp_bin *bin, bp_buffer *b) {
-    if (BP_LIKELY(bin->hot == NULL)) {
-        bin->hot = b;
-        return true;
-    }
     bp_buffer **top = bin->top;
-    if (BP_LIKELY(top < bin->limit)) {
-        *top = b;
-        bin->top = top + 1;
-        return true;
+    if (BP_UNLIKELY(top >= bin->limit)) {
+        return false;
     }
-    return false;
+    *top = b;
+    bin->top = top + 1;
+    return true;
 }
 
 /* Marks a block as handed out, n bytes long, and remembers the length. */

@@ -86,7 +86,7 @@ static void count_bins(bp_pool *pool, uint32_t tier, uint64_t *cached, uint64_t 
     for (bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
         const bp_bin *bin = &c->bins[tier];
         const struct bp_slow_counts *slow = &c->slow[tier];
-        uint64_t held = (uint64_t)(bin->top - bin->base) + (bp__bin_is_hot(bin) ? 1u : 0u);
+        uint64_t held = bp__bin_held(bin);
         uint64_t counted = bp_peek(&slow->refilled) + bp_peek(&bin->put) - bp_peek(&bin->hit) -
                            bp_peek(&slow->flushed);
         equal(r, "cached = refilled + put - hit - flushed", tier, held, counted);

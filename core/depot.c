@@ -100,16 +100,18 @@ static void give_chain(bp_pool *pool, uint32_t chain) {
 static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, bp_buffer **out,
                           uint32_t n) {
     uint64_t *bits = bp__slab_bitmap(pool, slab);
+    bp_buffer *first = bp__slab_header(pool, d, slab, 0);
+    uint32_t most = n < s->free ? n : s->free;
     uint32_t got = 0;
     uint32_t word = s->hint;
-    while (got < n && s->free > got) {
-        if (bits[word] == 0) {
-            word++;
-            continue;
+    for (uint64_t set = bits[word]; got < most; set = bits[++word]) {
+        for (; set != 0 && got < most; set &= set - 1) {
+            out[got++] = first + word * 64 + (uint32_t)__builtin_ctzll(set);
         }
-        uint32_t bit = (uint32_t)__builtin_ctzll(bits[word]);
-        bits[word] &= bits[word] - 1;
-        out[got++] = bp__slab_header(pool, d, slab, word * 64 + bit);
+        bits[word] = set;
+        if (got == most) {
+            break;
+        }
     }
     s->hint = word;
     s->free -= got;
@@ -122,7 +124,7 @@ uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n)
     if (bp_peek(&d->free) == 0) {
         return 0; /* stale at worst: then a fresh block is made */
     }
-    pthread_mutex_lock(&d->lock);
+    bp__lock(&d->lock);
     while (got < n && d->head != BP_NO_SLAB) {
         uint32_t slab = d->head;
         got += take_from(pool, d, slab, bp__slab_at(pool, slab), out + got, n - got);
@@ -132,9 +134,9 @@ uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n)
     return got;
 }
 
-static void set_free_locked(bp_pool *pool, uint32_t slab, bp_slab *s, uint32_t index) {
+static void set_free_locked(uint64_t *bits, bp_slab *s, uint32_t index) {
     uint32_t word = index / 64;
-    bp__slab_bitmap(pool, slab)[word] |= (uint64_t)1 << (index % 64);
+    bits[word] |= (uint64_t)1 << (index % 64);
     if (word < s->hint) {
         s->hint = word;
     }
@@ -152,11 +154,14 @@ static bool two_empty_locked(bp_pool *pool, const bp_depot *d) {
 }
 
 void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n) {
-    pthread_mutex_lock(&d->lock);
-    for (uint32_t i = 0; i < n; i++) {
+    bp__lock(&d->lock);
+    for (uint32_t i = 0; i < n;) { /* neighbours in the batch tend to share a slab */
         uint32_t slab = in[i]->slab;
         bp_slab *s = bp__slab_at(pool, slab);
-        set_free_locked(pool, slab, s, in[i]->index);
+        uint64_t *bits = bp__slab_bitmap(pool, slab);
+        for (; i < n && in[i]->slab == slab; i++) {
+            set_free_locked(bits, s, in[i]->index);
+        }
         settle_locked(pool, d, slab, s);
     }
     idle_changed_locked(pool, d, 0, n);
@@ -232,8 +237,9 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
             s->next = BP_NO_SLAB;
         }
     } else {
+        uint64_t *bits = bp__slab_bitmap(pool, slab);
         for (uint32_t i = 0; i < n; i++) {
-            set_free_locked(pool, slab, s, first->index + i);
+            set_free_locked(bits, s, first->index + i);
         }
         idle_changed_locked(pool, d, 0, n);
         bp__owned_add(pool, n * d->size);
@@ -270,6 +276,7 @@ size_t bp__depots_trim(bp_pool *pool) {
 /* Carves up to n blocks of a slab as idle ones and touches their pages. */
 static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, size_t n) {
     bp_slab *s = bp__slab_at(pool, slab);
+    uint64_t *bits = bp__slab_bitmap(pool, slab);
     uint32_t made = 0;
     for (; made < n && s->carved < d->cut->blocks; made++, s->carved++) {
         bp__block_carve(pool, d, slab, s->carved);
@@ -279,7 +286,7 @@ static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, s
             data[at] = 0;
         }
         data[d->size - 1] = 0;
-        set_free_locked(pool, slab, s, s->carved);
+        set_free_locked(bits, s, s->carved);
     }
     settle_locked(pool, d, slab, s);
     if (s->carved < d->cut->blocks) {

@@ -16,6 +16,14 @@
 #define BP_INLINE static inline
 #endif
 
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#define BP_PAUSE() __builtin_ia32_pause()
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define BP_PAUSE() __asm__ volatile("yield")
+#else
+#define BP_PAUSE() (void)0
+#endif
+
 /* Initial-exec saves a call for each access; where a loader refuses it in a
  * library that is dlopened (musl), the build does not define this. */
 #if defined(BP_TLS_INITIAL_EXEC) && defined(__GNUC__)
@@ -25,6 +33,18 @@
 #endif
 
 BP_INLINE size_t bp__round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+/* A lock held for some tens of nanoseconds: a waiter that sleeps costs a hundred times that, so
+ * it tries for a while first. */
+BP_INLINE void bp__lock(pthread_mutex_t *mutex) {
+    for (int tries = 0; tries < 64; tries++) {
+        if (pthread_mutex_trylock(mutex) == 0) {
+            return;
+        }
+        BP_PAUSE();
+    }
+    pthread_mutex_lock(mutex);
+}
 
 /* from sys.c: all that is asked of the operating system and of malloc */
 size_t bp__sys_page(void);

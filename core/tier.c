@@ -85,7 +85,8 @@ void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     d->stride = bp__round_up(size, paged ? bp__sys_page() : BP_LINE);
     d->run = (uint32_t)((d->stride + BP_SLAB - 1) >> BP_SLAB_SHIFT);
     size_t take = ((size_t)64 << 10) / d->stride;
-    d->bins_take = take < 1 ? 1 : take > 16 ? 16 : (uint32_t)take;
+    /* Two headers share a line, which two threads must not: a bin reserves them in pairs. */
+    d->bins_take = take < 2 ? 2 : take > 16 ? 16 : (uint32_t)take / 2 * 2;
     d->head = d->tail = BP_NO_SLAB;
     d->carving = BP_NO_SLAB;
     bp__cut_plan(&pool->cuts[number], d->stride, paged ? 0 : BP_LINE);

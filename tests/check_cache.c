@@ -24,8 +24,6 @@ static void teardown(void) {
 
 static bp_bin *bin_of(uint32_t tier) { return &bp__cache_of(pool)->bins[tier]; }
 
-/* Blocks in the stack, the hot one not counted. */
-static size_t bin_held(uint32_t tier) { return (size_t)(bin_of(tier)->top - bin_of(tier)->base); }
 static size_t bin_room(uint32_t tier) { return (size_t)(bin_of(tier)->limit - bin_of(tier)->base); }
 
 START_TEST(every_size_meets_the_lowest_tier_that_holds_it) {
@@ -41,14 +39,17 @@ START_TEST(every_size_meets_the_lowest_tier_that_holds_it) {
 }
 END_TEST
 
-START_TEST(a_single_block_goes_round_in_the_hot_slot) {
-    bp_buffer *b = bp_buffer_get(pool, 4096);
-    bp_buffer_release(pool, b);
-    ck_assert_ptr_eq(bin_of(1)->hot, b);
-    ck_assert_uint_eq(bin_held(1), 0);
-    ck_assert_ptr_eq(bp_buffer_get(pool, 4000), b);
-    ck_assert_ptr_null(bin_of(1)->hot);
-    bp_buffer_release(pool, b);
+START_TEST(the_last_block_in_is_the_first_out) {
+    bp_buffer *b[2] = {bp_buffer_get(pool, 4096), bp_buffer_get(pool, 4096)};
+    ck_assert_uint_eq(bp__bin_held(bin_of(1)), 0);
+    bp_buffer_release(pool, b[0]);
+    bp_buffer_release(pool, b[1]);
+    ck_assert_uint_eq(bp__bin_held(bin_of(1)), 2);
+    ck_assert_ptr_eq(bp_buffer_get(pool, 4000), b[1]);
+    ck_assert_ptr_eq(bp_buffer_get(pool, 4000), b[0]);
+    ck_assert_uint_eq(bp__bin_held(bin_of(1)), 0);
+    bp_buffer_release(pool, b[0]);
+    bp_buffer_release(pool, b[1]);
 }
 END_TEST
 
@@ -58,25 +59,25 @@ START_TEST(a_full_bin_gives_its_older_half) {
         b[i] = bp_buffer_get(pool, 4096);
     }
     size_t cap = bin_room(1);
-    ck_assert_uint_eq(cap, BP_CACHE_BLOCKS - 1);
+    ck_assert_uint_eq(cap, BP_CACHE_BLOCKS);
     for (size_t i = 0; i < BP_CACHE_BLOCKS; i++) {
         bp_buffer_release(pool, b[i]);
     }
-    ck_assert_uint_eq(bin_held(1), cap);
+    ck_assert_uint_eq(bp__bin_held(bin_of(1)), cap);
     ck_assert_uint_eq(bp_peek(&pool->depots[1].free), 0);
     bp_buffer_release(pool, b[BP_CACHE_BLOCKS]);
     ck_assert_uint_eq(bp_peek(&pool->depots[1].free), (cap + 1) / 2);
     ck_assert_ptr_eq(bin_of(1)->top[-1], b[BP_CACHE_BLOCKS]);
-    ck_assert_ptr_eq(bin_of(1)->base[0], b[1 + (cap + 1) / 2]); /* b[0] is hot */
+    ck_assert_ptr_eq(bin_of(1)->base[0], b[(cap + 1) / 2]);
 }
 END_TEST
 
 START_TEST(a_bin_holds_one_mebibyte_or_one_block) {
     bp_buffer *b[2] = {bp_buffer_get(pool, tiers[2]), bp_buffer_get(pool, tiers[2])};
-    ck_assert_uint_eq(bin_room(2), 0);
+    ck_assert_uint_eq(bin_room(2), 1);
     bp_buffer_release(pool, b[0]);
     bp_buffer_release(pool, b[1]);
-    ck_assert_ptr_eq(bin_of(2)->hot, b[0]);
+    ck_assert_ptr_eq(bin_of(2)->top[-1], b[1]);
     ck_assert_uint_eq(bp_peek(&pool->depots[2].free), 1);
 }
 END_TEST
@@ -120,7 +121,7 @@ START_TEST(over_the_bound_a_cache_holds_nothing) {
         }
     }
     ck_assert(bp__cache_of(pool)->shut);
-    ck_assert_ptr_eq(bin_of(1)->hot, BP_HOT_SHUT);
+    ck_assert_uint_eq(bin_room(1), 0);
     for (int i = 0; i < N; i += 97) {
         bp_buffer_release(pool, b[i]);
     }
@@ -143,9 +144,9 @@ START_TEST(a_trim_elsewhere_is_honoured_at_the_next_slow_half) {
     pthread_t thread;
     ck_assert_int_eq(pthread_create(&thread, NULL, trim, pool), 0);
     pthread_join(thread, NULL);
-    ck_assert_ptr_nonnull(bin_of(1)->hot);
+    ck_assert_uint_eq(bp__bin_held(bin_of(1)), 1);
     bp_buffer *b = bp_buffer_get(pool, 1000); /* nothing cached: the slow half */
-    ck_assert_ptr_null(bin_of(1)->hot);
+    ck_assert_uint_eq(bp__bin_held(bin_of(1)), 0);
     bp_buffer_release(pool, b);
 }
 END_TEST
@@ -155,7 +156,7 @@ int main(void) {
     TCase *tc = add_case(suite, "cache");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, every_size_meets_the_lowest_tier_that_holds_it);
-    tcase_add_test(tc, a_single_block_goes_round_in_the_hot_slot);
+    tcase_add_test(tc, the_last_block_in_is_the_first_out);
     tcase_add_test(tc, a_full_bin_gives_its_older_half);
     tcase_add_test(tc, a_bin_holds_one_mebibyte_or_one_block);
     tcase_add_test(tc, leases_stay_within_half_of_max_idle);
