@@ -52,11 +52,15 @@ typedef struct bpl_pool {
 /* from handle.c: exported for the FFI bodies, which pass the userdata itself after a
  * look at its metatable. Each is one step to Lua: no finalizer runs inside. */
 #define BPL_E_CLOSED (-100) /* beside bp_status: the pool is closed, or is none */
+typedef struct bpl_raw {
+    size_t capacity;       /* of the last get, */
+    uint32_t ticket, next; /* and its number: a finalizer that ran meanwhile may have called get */
+} bpl_raw;
 BPL_EXPORT int bytepool_handle_fill(void *blank, void *pool, int64_t n);
 BPL_EXPORT int bytepool_handle_release(void *handle, const void *dead, int place);
 BPL_EXPORT int bytepool_handle_retain(void *handle);
 BPL_EXPORT uint32_t bytepool_handle_ref_count(const void *handle);
-BPL_EXPORT void *bytepool_raw_get(void *pool, int64_t n, size_t *capacity);
+BPL_EXPORT void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out);
 BPL_EXPORT int bytepool_raw_put(void *pool, void *pointer);
 BPL_EXPORT size_t bytepool_raw_capacity(void *pool, void *pointer);
 void bpl_handle_point(bpl_handle *h, bp_buffer *block);
@@ -70,7 +74,8 @@ void bpl_handle_give_back(bpl_handle *h); /* all that it owns */
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
     "int bytepool_handle_retain(void *);\n"                                       \
     "uint32_t bytepool_handle_ref_count(const void *);\n"                         \
-    "uint8_t *bytepool_raw_get(void *, int64_t, intptr_t *);\n"                   \
+    "typedef struct { intptr_t capacity; int32_t ticket, next; } bytepool_raw;\n" \
+    "uint8_t *bytepool_raw_get(void *, int64_t, bytepool_raw *);\n"               \
     "int bytepool_raw_put(void *, void *);\n"                                     \
     "size_t bytepool_raw_capacity(void *, void *);\n"                             \
     "const char *bp_strerror(int);\n"

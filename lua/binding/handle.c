@@ -1,6 +1,7 @@
 /* What a handle and a pool's userdata do without Lua: shared by the C methods and, by
  * their exported names, by the FFI bodies. Whatever these pass is checked here again: to
- * the FFI a string.buffer is the address of its contents, and a FILE that of its FILE.
+ * the FFI a string.buffer is the address of its contents, NULL where it has none, and a
+ * FILE that of its FILE.
  */
 #include <string.h>
 
@@ -10,6 +11,7 @@
 _Static_assert(offsetof(bpl_handle, data) == sizeof(void *), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, length) == 2 * sizeof(void *), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, block) == 2 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
+_Static_assert(offsetof(bpl_raw, ticket) == sizeof(size_t), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, owned) == 4 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
 
 void bpl_handle_point(bpl_handle *h, bp_buffer *block) {
@@ -98,9 +100,10 @@ uint32_t bytepool_handle_ref_count(const void *handle) {
                : 0;
 }
 
-void *bytepool_raw_get(void *pool, int64_t n, size_t *capacity) {
+void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out) {
     bp_pool *p = open_pool(pool);
-    return p != NULL ? bp_raw_get(p, (size_t)n, capacity) : NULL;
+    out->ticket = out->next++;
+    return p != NULL ? bp_raw_get(p, (size_t)n, &out->capacity) : NULL;
 }
 
 int bytepool_raw_put(void *pool, void *pointer) {

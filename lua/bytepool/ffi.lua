@@ -26,8 +26,7 @@ local floor = math.floor
 local show = require "bytepool.options".show
 
 local MAX_SIZE = core.max_size
-local answer = ffi.new("intptr_t[1]") -- the capacity, filled by each get and read at once
-local gets = 0
+local answer = ffi.new("bytepool_raw") -- filled by each get and read at once
 
 local raw = {}
 
@@ -71,16 +70,15 @@ function raw.get(pool, n)
         local fault = fault_of_pool("get", pool) or not whole and fault_of_size(n)
         if fault then error(fault, 2) end
     end
-    local serial = gets + 1
-    gets = serial
+    local ticket = answer.next
     local pointer = C.bytepool_raw_get(pool, n, answer)
-    local capacity = tonumber(answer[0])
+    local capacity = tonumber(answer.capacity)
     if pointer == nil then
         local fault = fault_of_pool("get", pool)
         if fault then error(fault, 2) end
         return nil, "out of memory"
     end
-    if gets ~= serial then -- a finalizer that ran meanwhile called get too
+    if answer.ticket ~= ticket then -- a finalizer that ran meanwhile called get too
         capacity = tonumber(C.bytepool_raw_capacity(pool, pointer))
     end
     return pointer, capacity
