@@ -157,9 +157,14 @@ ctests: $(C_TESTS) $(STRESS)
 CHECK_FLAGS = $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS  = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
+# Programs that stand between the core and the system: see tests/wrap.h.
+WRAPPED := malloc calloc realloc free posix_memalign aligned_alloc mmap munmap madvise mprotect \
+	pthread_key_create pthread_setspecific pthread_atfork
+$(patsubst %,$(BUILD)/test/check_%,fault warm limits): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
+
 $(BUILD)/test/%: tests/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d $(CHECK_FLAGS) -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(CHECK_LIBS) $(BP_LIBS)
+	$(COMPILE) -MF $@.d $(CHECK_FLAGS) -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(WRAP) $(CHECK_LIBS) $(BP_LIBS)
 
 $(BUILD)/stress/%: tests/stress/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
