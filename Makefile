@@ -160,7 +160,7 @@ CHECK_LIBS  = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 # Programs that stand between the core and the system: see tests/wrap.h.
 WRAPPED := malloc calloc realloc free posix_memalign aligned_alloc mmap munmap madvise mprotect \
 	pthread_key_create pthread_setspecific pthread_atfork
-$(patsubst %,$(BUILD)/test/check_%,fault warm limits): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
+$(patsubst %,$(BUILD)/test/check_%,fault commit warm limits): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
 
 $(BUILD)/test/%: tests/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
