@@ -70,7 +70,7 @@ MODULE   := $(MODDIR)/bytepool/core.so
 CORE_OBJ := $(patsubst core/%.c,$(LIB)/obj/%.o,$(wildcard core/*.c))
 LUA_OBJ  := $(patsubst lua/binding/%.c,$(MODDIR)/obj/%.o,$(wildcard lua/binding/*.c))
 C_TESTS  := $(patsubst tests/%.c,$(BUILD)/test/%,$(wildcard tests/check_*.c))
-STRESS   := $(patsubst tests/stress/%.c,$(BUILD)/stress/%,$(wildcard tests/stress/*.c))
+PROGRAMS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/stress/*.c tests/limits/*.c))
 BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 C_FILES  := $(wildcard core/*.[ch] lua/binding/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 LUA_FILES:= $(wildcard lua/*/*.lua lua/*/*/*.lua lua/bin/* spec/*.lua spec/*/*.lua tests/*.lua tests/*/*.lua)
@@ -152,18 +152,34 @@ test: ## installs what is missing and runs every test; the last line counts them
 	@sh tests/setup test
 	@MAKE='$(MAKE)' bash tests/run
 
-ctests: $(C_TESTS) $(STRESS)
+ctests: $(C_TESTS) $(PROGRAMS)
 
 CHECK_FLAGS = $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS  = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
+# Programs that stand between the core and the system: see tests/wrap.h.
+WRAPPED := malloc calloc realloc free posix_memalign aligned_alloc mmap munmap madvise mprotect \
+	pthread_key_create pthread_setspecific pthread_atfork
+$(patsubst %,$(BUILD)/test/check_%,fault commit warm limits): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
+
 $(BUILD)/test/%: tests/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d $(CHECK_FLAGS) -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(CHECK_LIBS) $(BP_LIBS)
+	$(COMPILE) -MF $@.d $(CHECK_FLAGS) -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(WRAP) $(CHECK_LIBS) $(BP_LIBS)
 
-$(BUILD)/stress/%: tests/stress/%.c $(CORE_OBJ)
+$(PROGRAMS): $(BUILD)/%: tests/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
+
+# Programs that hold Lua states: for one Lua, beside its module, which they load.
+HOSTS    := $(patsubst tests/hosts/%.c,$(MODDIR)/hosts/%,$(wildcard tests/hosts/*.c))
+LUA_LIBS ?= $(or $(shell for p in $(LUA_PC); do pkg-config --exists $$p 2>/dev/null && \
+	pkg-config --libs $$p && break; done),-l$(LUA_NAME))
+
+hosts: $(MODULE) $(HOSTS)
+
+$(MODDIR)/hosts/%: tests/hosts/%.c $(MODDIR)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -MF $@.d $(LUA_CFLAGS) -o $@ $< $(BP_LDFLAGS) $(LDFLAGS) -Wl,-E $(LUA_LIBS) $(BP_LIBS)
 
 bench: ## installs what is missing and prints the bench tables (BENCH_JSON=file, BENCH_ROUNDS=9)
 	@sh tests/setup bench $(LUA)
@@ -202,7 +218,7 @@ lint-cppcheck:
 	  -Icore $(wildcard core/*.c lua/binding/*.c)
 
 lint-gcc lint-clang: lint-%:
-	@$(MAKE) --no-print-directory BUILD=build/lint-$* CC=$* CFLAGS='-O2 -Werror' libs modules ctests bench-programs
+	@$(MAKE) --no-print-directory BUILD=build/lint-$* CC=$* CFLAGS='-O2 -Werror' libs modules ctests hosts bench-programs
 
 format: ## rewrites the C files as .clang-format wants them
 	clang-format -i $(C_FILES)
@@ -245,8 +261,8 @@ help: ## this list
 	@echo 'Variables: LUA LUA_INCDIR CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD FILE BENCH_JSON BENCH_ROUNDS BENCH_QUICK'
 
 FORCE:
-.PHONY: all module modules libs rock have-lua print-incdir env demo demo-run test ctests bench bench-programs lint \
+.PHONY: all module modules libs rock have-lua print-incdir env demo demo-run test ctests hosts bench bench-programs lint \
 	lint-lua lint-format lint-cppcheck lint-gcc lint-clang format install install-lua clean help FORCE
 .DELETE_ON_ERROR:
 
--include $(wildcard $(LIB)/obj/*.d $(MODDIR)/obj/*.d $(BUILD)/test/*.d $(BUILD)/stress/*.d $(BUILD)/bench/*.d)
+-include $(wildcard $(LIB)/obj/*.d $(MODDIR)/obj/*.d $(MODDIR)/hosts/*.d $(BUILD)/test/*.d $(PROGRAMS:%=%.d) $(BUILD)/bench/*.d)

@@ -138,21 +138,21 @@ static void slab_open(bp_region *r, uint32_t at, const bp_depot *d, uint32_t run
     bp_publish(&r->uses[at], (uint8_t)(d->number + 1));
 }
 
-/* A region with room whose commit is refused ends the search: another region would
- * only reserve more of what there is no memory for. */
+/* Where a commit is refused, free slabs of later regions still serve; but another region
+ * would only reserve more of what there is no memory for. */
 static uint32_t take_locked(bp_pool *pool, const bp_depot *d, uint32_t run) {
     uint32_t count = bp_peek(&pool->region_count);
-    for (uint32_t i = 0; i <= count; i++) {
+    bool refused = false;
+    for (uint32_t i = 0; i < count || (i == count && !refused); i++) {
         bp_region *r = i < count ? bp_peek(&pool->regions[i]) : region_add(pool, run);
         if (r == NULL) {
             break;
         }
         uint32_t at = find_free(r, run);
-        if (at == r->slab_count && run <= r->slab_count - bp_peek(&r->bump)) {
-            at = bp_peek(&r->bump);
-            if (!commit(r, at, run)) {
-                break;
-            }
+        uint32_t bump = bp_peek(&r->bump);
+        if (at == r->slab_count && run <= r->slab_count - bump && !refused) {
+            refused = !commit(r, bump, run);
+            at = refused ? at : bump;
         }
         if (at < r->slab_count) {
             slab_open(r, at, d, run);

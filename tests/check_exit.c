@@ -236,6 +236,76 @@ END_TEST
 
 static _Atomic bool stop;
 
+/* ---- fork while others allocate, and much work on both sides ------------------------------ */
+
+/* Any length up to the largest tier, now and then one above, and a small set of them live. */
+static size_t get_and_release_many(bp_pool *pool, size_t count) {
+    enum { HELD = 64 };
+    bp_buffer *held[HELD] = {NULL};
+    size_t failed = 0;
+    rng r = {count};
+    for (size_t i = 0; i < count; i++) {
+        bp_buffer **b = &held[i % HELD];
+        size_t n = i % 1000 == 0 ? 2 * MIB : rng_below(&r, tiers[TIERS - 1]);
+        if (*b) failed += bp_buffer_release(pool, *b) != BP_OK;
+        *b = bp_buffer_get(pool, n);
+        if (*b) memset(bp_buffer_data(*b), 1, n < 8 ? n : 8);
+        failed += !*b;
+    }
+    for (size_t i = 0; i < HELD; i++)
+        if (held[i]) failed += bp_buffer_release(pool, held[i]) != BP_OK;
+    return failed;
+}
+
+static void *until_stopped(void *pool) {
+    size_t failed = 0;
+    while (!stop) failed += get_and_release_many(pool, 500);
+    return failures(failed);
+}
+
+/* What other threads held is lost to a child, so its counters are compared with what they
+ * were at its begin; those of a pool of its own are checked whole. */
+static int child_of_many(bp_pool *pool, size_t count) {
+    char message[256] = "";
+    signal(SIGALRM, SIG_DFL);
+    alarm(60);
+    bp_stats before = stats_of(pool);
+    if (get_and_release_many(pool, count) > 0) return 1;
+    bp_stats s = stats_of(pool);
+    if (s.requests != before.requests + count) return 2;
+    if (s.total_put + s.discarded_put != before.total_put + before.discarded_put + count) return 3;
+    if (s.in_use != before.in_use || s.in_use_bytes != before.in_use_bytes) return 4;
+    bp_pool *own = fresh_pool();
+    if (get_and_release_many(own, count / 10) > 0) return 5;
+    if (pool_broken(own, message, sizeof message)) return 6;
+    bp_pool_destroy(own);
+    return 0;
+}
+
+START_TEST(fork_and_both_go_on) {
+    size_t rounds = SANITIZED ? 10 : 50, count = SANITIZED ? 10000 : 100000;
+    bp_pool *pool = fresh_pool();
+    pthread_t id[2];
+    stop = false;
+    for (size_t i = 0; i < 2; i++) start(&id[i], until_stopped, pool);
+    int status = 0;
+    size_t failed = 0;
+    for (size_t round = 0; round < rounds && status == 0; round++) {
+        pid_t child = fork();
+        if (child == 0) _exit(child_of_many(pool, count));
+        failed += get_and_release_many(pool, count);
+        if (child < 0 || waitpid(child, &status, 0) != child) status = -1;
+    }
+    stop = true;
+    for (size_t i = 0; i < 2; i++) ck_assert_uint_eq(finish(id[i]), 0);
+    ck_assert_msg(status == 0, "child: status %#x", (unsigned)status);
+    ck_assert_uint_eq(failed, 0);
+    ck_assert_uint_eq(stats_of(pool).in_use, 0);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 static void *watch(void *pool) {
     size_t broken = 0;
     while (!stop) {
@@ -280,5 +350,6 @@ int main(void) {
     tc = add_case(suite, "fork");
     tcase_add_test(tc, fork_before_the_first_get);
     tcase_add_test(tc, fork_while_threads_work);
+    tcase_add_test(tc, fork_and_both_go_on);
     return run_suite(suite);
 }

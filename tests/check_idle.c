@@ -156,6 +156,46 @@ START_TEST(trim_gives_all_back) {
 }
 END_TEST
 
+/* A GiB over all tiers, touched: idle as a whole before the trim, or trimmed by the default
+ * bound already. */
+START_TEST(a_touched_gib_goes_back) {
+    enum { CYCLES = 256, MOST = 15 };
+    static bp_buffer *held[CYCLES][MOST];
+    bp_options o;
+    bp_options_init(&o);
+    if (_i) o.max_idle = 2 * GIB;
+    size_t before = resident(), bytes = 0;
+    bp_pool *pool = bp_pool_create(&o, NULL);
+    ck_assert_ptr_nonnull(pool);
+    ck_assert_uint_eq(o.tier_count, MOST);
+    for (size_t i = 0; i < CYCLES; i++)
+        for (size_t t = 0; t < MOST; t++) {
+            held[i][t] = bp_buffer_get(pool, o.tiers[t]);
+            ck_assert_ptr_nonnull(held[i][t]);
+            touch(bp_buffer_data(held[i][t]), o.tiers[t]);
+            bytes += o.tiers[t];
+        }
+    size_t full = resident();
+    for (size_t i = 0; i < CYCLES; i++)
+        for (size_t t = 0; t < MOST; t++)
+            ck_assert_int_eq(bp_buffer_release(pool, held[i][t]), BP_OK);
+    uint64_t idle = stats_of(pool).idle_bytes;
+    size_t released = resident();
+    ck_assert_uint_eq(bp_pool_trim(pool), idle);
+    size_t trimmed = resident();
+    printf("idle: max_idle %zu MiB: resident %zu MiB, with %zu MiB out %zu, released %zu, trimmed "
+           "%zu\n",
+           o.max_idle / MIB, before / MIB, bytes / MIB, full / MIB, released / MIB, trimmed / MIB);
+    if (_i) ck_assert_uint_eq(idle, bytes);
+    ck_assert_uint_gt(full, before + bytes - 16 * MIB);
+    ck_assert_uint_le(idle, o.max_idle);
+    ck_assert_uint_lt(trimmed, before + 16 * MIB);
+    ASSERT_POOL(pool);
+    usable(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 /* Live blocks pin their slabs; what they hold must survive the trim around them. */
 START_TEST(trim_beside_live_blocks) {
     enum { COUNT = 4000 };
@@ -210,6 +250,8 @@ int main(void) {
     tcase_add_test(tc, max_idle_zero_keeps_none);
     tc = add_case(suite, "trim");
     tcase_add_test(tc, trim_gives_all_back);
+    if (memory_is_observable()) tcase_add_loop_test(tc, a_touched_gib_goes_back, 0, 2);
+    else printf("idle: a GiB skipped, the process's memory is not observable here\n");
     tcase_add_test(tc, trim_beside_live_blocks);
     tcase_add_test(tc, trimmed_slabs_serve_other_tiers);
     return run_suite(suite);

@@ -97,9 +97,10 @@ function methods:put(x)
     local top = self.top
     if top < self.max_idle then
         top = top + 1
+        -- Either can run out of memory; what counts is top, which moves after both.
         self.stack[top] = x
-        self.top = top
         if not is_plain[kind] then is_idle[x] = true end
+        self.top = top
     else
         self.drops = self.drops + 1
     end

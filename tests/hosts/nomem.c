@@ -1,0 +1,206 @@
+/* Lua's allocator refuses the n-th request, or all from it on, or all until the state is
+ * closed: each scene of nomem.lua for each n until it is through. Nothing crashes, the
+ * message is Lua's, and no buffer stays out.
+ *
+ *     nomem MODULE SCRIPT      nomem --probe: can this Lua have an allocator of ours?
+ */
+#include "host.h"
+
+typedef struct memory {
+    size_t bytes;
+    uint64_t asked, from, to; /* from 0: nothing is refused */
+    uint64_t refused;
+} memory;
+
+static void *allocate(void *data, void *p, size_t old, size_t n) {
+    memory *m = data;
+    size_t had = p ? old : 0;
+    if (n == 0) {
+        m->bytes -= had;
+        free(p);
+        return NULL;
+    }
+    if (n > had && m->from > 0) {
+        uint64_t asked = ++m->asked;
+        if (asked >= m->from && asked < m->to) {
+            m->refused++;
+            return NULL;
+        }
+    }
+    void *got = realloc(p, n);
+    if (!got) fail("the test itself", "no memory");
+    m->bytes += n - had;
+    return got;
+}
+
+/* ---- pools under watch: one buffer of each is ours, so that it outlives its state ------- */
+
+enum { WATCHED = 64 };
+static struct {
+    bp_pool *pool;
+    bp_buffer *b;
+} watched[WATCHED];
+static size_t watched_count;
+static uint64_t lost, pools_lost; /* buffers of this run, pools of all */
+
+static int l_watch(lua_State *L) {
+    const bpl_pool *p = lua_touserdata(L, 1);
+    if (p && p->pool && watched_count < WATCHED) {
+        watched[watched_count].pool = p->pool;
+        watched[watched_count++].b = core.get(p->pool, 1);
+    }
+    return 0;
+}
+
+/* The sum over the pools of what is out beside our own buffers. */
+static uint64_t still_out(void) {
+    uint64_t out = 0;
+    for (size_t i = 0; i < watched_count; i++) {
+        bp_stats s;
+        core.stats(watched[i].pool, &s);
+        out += s.in_use - 1;
+    }
+    return out;
+}
+
+/* After the state's end: the pools are closed, and kept by our buffers alone. */
+static const char *let_go(void) {
+    static char message[256];
+    const char *broken = still_out() > lost ? "a buffer stays out after lua_close" : NULL;
+    pools_lost += still_out() > 0;
+    for (size_t i = 0; i < watched_count; i++) {
+        if (core.check(watched[i].pool, message, sizeof message) != BP_OK) broken = message;
+        if (core.release(watched[i].pool, watched[i].b) != BP_OK) broken = "release";
+    }
+    watched_count = 0;
+    return broken;
+}
+
+/* ---- a run ------------------------------------------------------------------------------- */
+
+typedef struct rule {
+    const char *name;
+    uint64_t count;
+    bool while_closing;
+} rule;
+
+static const rule rules[] = {
+    {"one request", 1, false},
+    {"all from one on", UINT64_MAX, false},
+    {"all until the end", UINT64_MAX, true},
+};
+
+/* Calls function `name` of the script's table, which is at 1, with the scene's number. */
+static int call(lua_State *L, const char *name, int scene) {
+    lua_getfield(L, 1, name);
+    lua_pushinteger(L, scene);
+    return lua_pcall(L, 1, 1, 0);
+}
+
+static const char *message_of(lua_State *L) {
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    return text ? text : "an error that is no string";
+}
+
+static lua_State *begin(memory *m, const char *script, int scene) {
+    lua_State *L = lua_newstate(allocate, m);
+    if (!L) fail("lua_newstate", "no state");
+    luaL_openlibs(L);
+    lua_pushcfunction(L, l_watch);
+    lua_setglobal(L, "watch");
+    if (luaL_loadfile(L, script) != 0 || lua_pcall(L, 0, 1, 0) != 0) fail(script, message_of(L));
+    if (call(L, "prepare", scene) != 0) fail("prepare", message_of(L));
+    lua_settop(L, 1);
+    return L;
+}
+
+/* The scene is over: is its message Lua's own, and is memory that is there again of use? */
+static const char *judge(lua_State *L, int scene, int status, bool refused, bool again) {
+    static char text[256];
+    if (status != 0 && !(refused && strstr(message_of(L), "not enough memory"))) {
+        snprintf(text, sizeof text, "the error is: %s", message_of(L));
+        return text;
+    }
+    lua_settop(L, 1);
+    if (again && call(L, "after", scene) != 0) {
+        snprintf(text, sizeof text, "after: %s", message_of(L));
+        return text;
+    }
+    return again && still_out() > lost ? "a buffer stays out after a collection" : NULL;
+}
+
+/* LuaJIT loses some bytes when its parser runs out; what we ask of it is a state's. */
+static bool books_balance(const memory *m) {
+#ifdef LUA_JITLIBNAME
+    (void)m;
+    return true;
+#else
+    return m->bytes == 0;
+#endif
+}
+
+/* What is wrong, or NULL. *through: nothing was refused any more. */
+static const char *run(const char *script, int scene, const rule *r, uint64_t n, bool *through) {
+    memory m = {0, 0, 0, 0, 0};
+    lua_State *L = begin(&m, script, scene);
+    uint64_t may_lose = 0;
+    if (call(L, "may_lose", scene) == 0) may_lose = (uint64_t)lua_tointeger(L, -1);
+    lua_settop(L, 1);
+    m.to = r->count > UINT64_MAX - n ? UINT64_MAX : n + r->count;
+    m.from = n;
+    int status = call(L, "act", scene);
+    if (!r->while_closing) m.from = 0;
+    *through = m.refused == 0;
+    lost = status != 0 ? may_lose : 0;
+    const char *wrong = judge(L, scene, status, m.refused > 0, !r->while_closing);
+    lua_close(L);
+    const char *broken = let_go();
+    if (!wrong) wrong = broken;
+    return wrong || books_balance(&m) ? wrong : "Lua's own books";
+}
+
+static uint64_t run_all(const char *script, int scene, const char *name, const rule *r,
+                        uint64_t stride) {
+    bool through = false;
+    uint64_t n = 1, runs = 0;
+    while (!through) {
+        const char *wrong = run(script, scene, r, n, &through);
+        if (wrong) {
+            fprintf(stderr, "nomem: %s, %s, request %" PRIu64 ": %s\n", name, r->name, n, wrong);
+            exit(EXIT_FAILURE);
+        }
+        n += stride;
+        runs++;
+    }
+    return runs - 1;
+}
+
+int main(int argc, char **argv) {
+    memory m = {0, 0, 0, 0, 0};
+    if (argc == 2 && strcmp(argv[1], "--probe") == 0) {
+        lua_State *L = lua_newstate(allocate, &m);
+        if (L) lua_close(L);
+        return L ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    if (argc < 3) fail("usage", "nomem MODULE SCRIPT");
+    host_load_core(argv[1]);
+    lua_State *L = begin(&m, argv[2], 0);
+    lua_getfield(L, 1, "names");
+    int scenes = (int)lua_rawlen(L, -1);
+    for (int i = 1; i <= scenes; i++) {
+        lua_rawgeti(L, 2, i);
+        const char *name = lua_tostring(L, -1);
+        for (size_t k = 0; k < COUNT_OF(rules); k++) {
+            /* To load the module is thousands of requests, most of them the parser's. */
+            uint64_t stride = strcmp(name, "require") == 0 ? 5 + k : 1;
+            uint64_t runs = run_all(argv[2], i, name, &rules[k], stride);
+            printf("nomem: %s, %s: %" PRIu64 " runs\n", name, rules[k].name, runs);
+        }
+        lua_pop(L, 1);
+    }
+    lua_close(L);
+    (void)let_go();
+    host_no_pool_stays(pools_lost);
+    printf("nomem: %" PRIu64 " buffers lost where Lua can not help it\n", pools_lost);
+    return EXIT_SUCCESS;
+}

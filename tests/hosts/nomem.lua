@@ -1,0 +1,216 @@
+-- The scenes of nomem.c: every public function, some often enough that traces of them
+-- are recorded. `watch` is the host's; each pool is handed to it.
+local watch = rawget(_G, "watch")
+local bytepool, pool, objects, raw
+local unpack = table.unpack or unpack
+local MANY = 70 -- a loop is hot from 56 rounds on
+
+local sizes = { 100, 4096, 65536 }
+
+local function new(options)
+  local p = bytepool.new_pools(sizes, options or { region_size = 8 * 2 ^ 20 })
+  watch(p)
+  return p
+end
+
+local function try_raw()
+  local found, module = pcall(require, "bytepool.ffi")
+  return found and module
+end
+
+local scenes = {
+  { "require", function() require "bytepool" end },
+  { "new_pools", function()
+    new { name = "x", max_idle = 2 ^ 20, recent = { size = 10, mode = "exact" }, region_size = 2 ^ 23 }
+    new()
+  end },
+  { "default", function()
+    watch(bytepool.default())
+    bytepool.default():get_buffer(10):release()
+  end },
+  { "get and put", function()
+    for i = 1, MANY do
+      local a, b = pool:get_buffer(i), pool:get(70000 + i)
+      a:release()
+      pool:put(b)
+      pool:release_buffer(pool:get_buffer(i))
+    end
+  end },
+  { "from_string", function()
+    for i = 1, 8 do
+      local buf = pool:from_string(("x"):rep(i * 50))
+      assert(#buf == i * 50)
+      if i % 2 == 0 then buf:release() end -- the others are the collector's
+    end
+  end },
+  { "share and retain", function()
+    local buf = pool:get_buffer(5000)
+    local others = {}
+    for i = 1, MANY do
+      if i % 8 == 0 then others[#others + 1] = buf:share() end
+      buf:retain()
+      assert(buf:ref_count() == 2 + #others)
+      buf:release()
+    end
+    buf:release()
+    for _, other in ipairs(others) do other:release() end
+  end },
+  { "bytes", function()
+    for _ = 1, 4 do
+      local buf = pool:get_buffer(100)
+      local view, done = buf:bytes()
+      local _, forgotten = buf:bytes()
+      buf:release()
+      assert(view:ref_count() == 2 and forgotten)
+      done()
+      assert(not pcall(done))
+    end
+  end },
+  { "contents", function()
+    local buf = pool:get_buffer(4096)
+    for i = 1, MANY do
+      local text = "text " .. i
+      buf:set_string(i, text)
+      assert(buf:sub(i, i + #text - 1) == text)
+      assert(buf:byte(i) == 116 and buf:byte(i, i + 1) == 116)
+      assert(#buf:tostring() == buf:len() and #tostring(buf) > 10 and buf:capacity() == 4096)
+    end
+    buf:release()
+  end },
+  { "stats", function()
+    local buf = pool:get_buffer(1)
+    local stats = pool:get_pool_stats()
+    assert(stats.in_use == 2 and stats.pools[100].get == 2)
+    assert(bytepool.report.text(stats):find("in_use = 2", 1, true))
+    assert(pool:get_discarded_count() == 0 and #pool:get_available_sizes() == 3)
+    assert(#bytepool.size_power_of_two() == 15 and #bytepool.size_stream() == 6)
+    assert(tostring(pool) and bytepool.type(pool) == "pool")
+    buf:release()
+  end },
+  { "expvar", function()
+    pool:expvar("one")
+    local two = new():expvar("two")
+    local text = bytepool.report.expvar(function(all)
+      local t = {}
+      for name, snapshot in pairs(all) do t[#t + 1] = name .. "=" .. snapshot.in_use end
+      table.sort(t)
+      return table.concat(t, " ")
+    end)
+    assert(text == "one=1 two=1" and two)
+  end },
+  { "prewarm", function()
+    assert(pool:prewarm { [100] = 3, [4096] = 5 } == pool)
+    assert(pool:trim() >= 5 * 4096) -- a buffer of the host's pins the other slab
+    local other = new()
+    local buf = other:get_buffer(10)
+    other:close()
+    assert(not pcall(other.get_buffer, other, 1))
+    assert(bytepool.type(other) == "closed pool" and tostring(other))
+    buf:release()
+  end },
+  { "forgotten", function()
+    for i = 1, MANY do pool:get_buffer(i * 1000):retain() end
+    collectgarbage()
+    local kept = {}
+    for i = 1, 20 do kept[i] = pool:get_buffer(i) end
+    assert(#kept == 20 and pool:get_pool_stats().in_use >= 21)
+  end },
+  { "messages", function()
+    assert(not pcall(pool.get_buffer, pool, -1))
+    assert(not pcall(bytepool.new_pools, { 2, 1 }))
+    assert(not pcall(bytepool.new_pools, sizes, { colour = 1 }))
+    local buf = pool:get_buffer(1)
+    assert(not pcall(buf.set_string, buf, 1, "too long"))
+    assert(not pcall(pool.put, pool, buf:share()))
+    assert(not pcall(pool.prewarm, pool, { [2 ^ 30] = 1 }))
+    buf:release()
+    assert(not pcall(buf.release, buf))
+  end },
+  { "new_pool", function()
+    local list = {}
+    for i = 1, 20 do list[i] = objects:get() end
+    local err
+    for i = 1, 20 do
+      local ok, message = pcall(objects.put, objects, list[i])
+      if not ok then -- then it is still ours, and a second try is right
+        err = message
+        pcall(objects.put, objects, list[i])
+      end
+    end
+    if err then error(err, 0) end
+    assert(objects:stats().idle >= 20 and tostring(objects))
+    bytepool.new_pool(function() return {} end, { max_idle = 1 }):get()
+  end },
+  { "raw", function()
+    if not raw then return end
+    for i = 1, MANY do
+      local pointer, capacity = raw.get(pool, i * 10)
+      assert(capacity >= i * 10)
+      raw.put(pool, pointer)
+    end
+  end },
+}
+
+local script = { names = {} }
+for i, scene in ipairs(scenes) do script.names[i] = scene[1] end
+
+-- LuaJIT itself does not survive running out while its ffi library opens, while it records
+-- a trace, and in many releases not in a trace either: so the library is opened before, and
+-- bytepool is loaded with the compiler on, for its FFI bodies, and used with it off.
+local jit = rawget(_G, "jit")
+
+function script.prepare(i)
+  pcall(require, "ffi")
+  if i == 0 or scenes[i][1] == "require" then return end
+  bytepool = require "bytepool"
+  raw = try_raw()
+  pool = new()
+  objects = bytepool.new_pool(function() return {} end)
+  if jit then jit.off() end
+end
+
+-- Buffers that may stay out for good. The box of a raw pointer is made when the pointer
+-- is out; and 5.2 makes room for the call of a finalizer when it has forgotten the userdata.
+function script.may_lose(i)
+  local name = scenes[i][1]
+  return (name == "raw" or name == "forgotten" and _VERSION == "Lua 5.2") and 1 or 0
+end
+
+function script.act(i) scenes[i][2]() end
+
+-- A value is in the object pool once, or not at all.
+local function objects_agree()
+  local seen = {}
+  for _ = 1, objects:stats().idle do
+    local x = objects:get()
+    assert(not seen[x], "a value is in the object pool twice")
+    seen[x] = true
+  end
+  for x in pairs(seen) do objects:put(x) end
+end
+
+-- Memory is there again: everything works, and what the scene lost the collector finds.
+function script.after(i)
+  collectgarbage()
+  collectgarbage()
+  if scenes[i][1] == "require" then
+    for name in pairs(package.loaded) do
+      if name:find "^bytepool" then package.loaded[name] = nil end -- 5.1 marks what failed
+    end
+    bytepool = require "bytepool"
+    pool = new()
+  else
+    objects_agree()
+  end
+  local buf = pool:from_string "again"
+  assert(buf:share():bytes():tostring() == "again")
+  buf:release()
+  local stats = pool:get_pool_stats()
+  assert(stats.requests == stats.total_get + stats.discarded)
+  buf, stats = unpack {}
+  collectgarbage()
+  collectgarbage()
+  assert(buf == nil and stats == nil)
+end
+
+return script
