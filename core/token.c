@@ -33,9 +33,12 @@ typedef struct entry {
 
 pthread_mutex_t bp__tokens = PTHREAD_MUTEX_INITIALIZER;
 
-/* All under bp__tokens. */
-static entry *entries;
-static uint32_t count, first_free; /* first_free: number + 1, or 0 */
+/* All under bp__tokens. The table grows on the heap, and is the small one again when no token
+ * is out. */
+static entry few[16];
+static entry *entries = few;
+static uint32_t count, first_free; /* entries in use or free; number + 1 of a free one, or 0 */
+static uint32_t out;               /* tokens that nobody imported yet */
 static uint64_t secrets[32];       /* drawn ahead: asking the system costs 200 ns */
 static uint32_t secrets_left;
 static uint32_t copy; /* tells two loaded copies of this library apart; never 0 once drawn */
@@ -80,19 +83,25 @@ uint64_t bp__tokens_count(const bp_pool *pool) {
 }
 
 static bool grow_locked(void) {
-    uint32_t wanted = count > 0 ? count * 2 : 16;
-    entry *larger = wanted <= UINT32_MAX / 2 ? bp__sys_alloc(wanted * sizeof *larger) : NULL;
+    uint32_t wanted = count > 0 ? count * 2 : (uint32_t)(sizeof few / sizeof few[0]);
+    entry *larger = count == 0 ? few : NULL;
+    if (larger == NULL && wanted <= UINT32_MAX / 2) {
+        larger = bp__sys_alloc(wanted * sizeof *larger);
+    }
     if (larger == NULL) {
         return false;
     }
-    if (count > 0) {
+    if (larger != entries) {
         memcpy(larger, entries, count * sizeof *larger);
     }
+    if (entries != few) {
+        bp__sys_free(entries);
+    }
     for (uint32_t i = wanted; i > count; i--) {
+        larger[i - 1].b = NULL;
         larger[i - 1].next_free = first_free;
         first_free = i;
     }
-    bp__sys_free(entries);
     entries = larger;
     count = wanted;
     return true;
@@ -115,6 +124,7 @@ static int export_locked(bp_pool *pool, bp_buffer *b, char *token) {
     e->b = b;
     e->pool = pool;
     e->secret = secret_locked();
+    out++;
     (void)snprintf(token, BP_TOKEN_SIZE, PREFIX "%08x-%08x-%016llx", (unsigned)copy,
                    (unsigned)place, (unsigned long long)e->secret);
     bp_add(&pool->exported, 1u);
@@ -160,6 +170,11 @@ static int import_locked(uint64_t of, uint64_t place, uint64_t secret, bp_pool *
     e->b = NULL;
     e->next_free = first_free;
     first_free = (uint32_t)place + 1;
+    if (--out == 0 && entries != few) {
+        bp__sys_free(entries);
+        entries = few;
+        count = first_free = 0;
+    }
     bp_sub(&(*pool)->exported, 1u);
     return BP_OK;
 }

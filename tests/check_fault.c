@@ -253,6 +253,27 @@ static void recent(bp_pool **pool) {
     must(given < 4 || (lengths[0] == 1 && lengths[3] == 4), "the recent lengths");
 }
 
+/* Each that is refused changes nothing; the table of tokens grows twice. */
+static void tokens(bp_pool **pool) {
+    static char list[40][BP_TOKEN_SIZE];
+    size_t given = 0;
+    bp_buffer *b = get(*pool, 4096);
+    for (size_t i = 0; b && i < COUNT_OF(list); i++) {
+        int status = bp_buffer_export(*pool, b, list[given]);
+        must(status == BP_OK || status == BP_ERR_NOMEM, "export's status");
+        given += status == BP_OK;
+        must(bp_buffer_ref_count(b) == given + 1, "references of tokens");
+    }
+    must(stats_of(*pool).exported == given, "exported");
+    for (size_t i = 0; i < given; i++) {
+        bp_pool *of;
+        bp_buffer *taken;
+        must(bp_buffer_import(list[i], &of, &taken) == BP_OK && taken == b, "import");
+        must(bp_buffer_release(of, taken) == BP_OK, "release of what was imported");
+    }
+    release(*pool, b);
+}
+
 #define TIERS tiers, COUNT_OF(tiers)
 static const scene scenes[] = {
     {"get and release", every_tier, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
@@ -266,6 +287,7 @@ static const scene scenes[] = {
     {"second thread", second_thread, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
     {"thread exit", thread_exit, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
     {"destroy", destroy, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
+    {"tokens", tokens, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
     {"recent relaxed", recent, TIERS, 64 * MIB, 0, 65536, BP_RECENT_RELAXED},
     {"recent exact", recent, TIERS, 64 * MIB, 0, 65536, BP_RECENT_EXACT},
 };

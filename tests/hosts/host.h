@@ -16,6 +16,7 @@ static struct {
     __typeof__(bp_pool_destroy) *destroy;
     __typeof__(bp_buffer_get) *get;
     __typeof__(bp_buffer_release) *release;
+    __typeof__(bp_buffer_import) *import;
 } core;
 
 static inline void fail(const char *what, const char *detail) {
@@ -39,6 +40,7 @@ static inline void host_load_core(const char *path) {
     host_symbol(module, "bp_pool_destroy", &core.destroy);
     host_symbol(module, "bp_buffer_get", &core.get);
     host_symbol(module, "bp_buffer_release", &core.release);
+    host_symbol(module, "bp_buffer_import", &core.import);
 }
 
 /* Every pool but `lost` ones is gone when as many as there can be find a place. */

@@ -52,6 +52,25 @@ static int l_watch(lua_State *L) {
     return 0;
 }
 
+/* keep(token): most are imported by the script; what is left when its memory ran out
+ * between the two is taken back with the pools. */
+static char tokens[64][BP_TOKEN_SIZE];
+static size_t token_count;
+
+static int l_keep(lua_State *L) {
+    const char *token = lua_tostring(L, 1);
+    if (token && token_count < 64) strcpy(tokens[token_count++], token);
+    return 0;
+}
+
+static void take_back_tokens(void) {
+    for (; token_count > 0; token_count--) {
+        bp_pool *pool;
+        bp_buffer *b;
+        if (core.import(tokens[token_count - 1], &pool, &b) == BP_OK) core.release(pool, b);
+    }
+}
+
 /* The sum over the pools of what is out beside our own buffers. */
 static uint64_t still_out(void) {
     uint64_t out = 0;
@@ -66,6 +85,7 @@ static uint64_t still_out(void) {
 /* After the state's end: the pools are closed, and kept by our buffers alone. */
 static const char *let_go(void) {
     static char message[256];
+    take_back_tokens();
     const char *broken = still_out() > lost ? "a buffer stays out after lua_close" : NULL;
     pools_lost += still_out() > 0;
     for (size_t i = 0; i < watched_count; i++) {
@@ -108,6 +128,8 @@ static lua_State *begin(memory *m, const char *script, int scene) {
     luaL_openlibs(L);
     lua_pushcfunction(L, l_watch);
     lua_setglobal(L, "watch");
+    lua_pushcfunction(L, l_keep);
+    lua_setglobal(L, "keep");
     if (luaL_loadfile(L, script) != 0 || lua_pcall(L, 0, 1, 0) != 0) fail(script, message_of(L));
     if (call(L, "prepare", scene) != 0) fail("prepare", message_of(L));
     lua_settop(L, 1);
@@ -122,6 +144,7 @@ static const char *judge(lua_State *L, int scene, int status, bool refused, bool
         return text;
     }
     lua_settop(L, 1);
+    take_back_tokens();
     if (again && call(L, "after", scene) != 0) {
         snprintf(text, sizeof text, "after: %s", message_of(L));
         return text;

@@ -1,6 +1,6 @@
 -- The scenes of nomem.c: every public function, some often enough that traces of them
 -- are recorded. `watch` is the host's; each pool is handed to it.
-local watch = rawget(_G, "watch")
+local watch, keep = rawget(_G, "watch"), rawget(_G, "keep")
 local bytepool, pool, objects, raw
 local unpack = table.unpack or unpack
 local MANY = 70 -- a loop is hot from 56 rounds on
@@ -140,6 +140,22 @@ local scenes = {
     if err then error(err, 0) end
     assert(objects:stats().idle >= 20 and tostring(objects))
     bytepool.new_pool(function() return {} end, { max_idle = 1 }):get()
+  end },
+  { "names and tokens", function()
+    local p = new { name = "nomem", region_size = 8 * 2 ^ 20 }
+    local same = assert(bytepool.open("nomem"))
+    assert(not bytepool.open("another"))
+    for i = 1, 20 do
+      local buf = same:from_string("token " .. i)
+      local token = buf:export()
+      keep(token) -- the host takes back what is not imported below
+      buf:release()
+      buf = bytepool.import(token)
+      assert(buf:tostring() == "token " .. i)
+      buf:release()
+    end
+    same:close()
+    p:close()
   end },
   { "raw", function()
     if not raw then return end

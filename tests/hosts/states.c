@@ -2,7 +2,7 @@
  * tokens; then each closes its state and its thread ends. A fifth state, in main, made the
  * pool, and looks at its books between the rounds.
  *
- *     BP_STRESS_SCALE=10 BP_SEED=1 states states.lua
+ *     BP_STRESS_SCALE=10 BP_SEED=1 states MODULE states.lua
  */
 #define SUPPORT_NO_CHECK
 #include <pthread.h>
@@ -95,7 +95,8 @@ static void *thread(void *arg) {
 
 int main(int argc, char **argv) {
     const char *scale = getenv("BP_STRESS_SCALE");
-    script = argc > 1 ? argv[1] : "states.lua";
+    if (argc != 3) return EXIT_FAILURE;
+    script = argv[2]; /* it finds the module itself: no thread but those of the states loads it */
     steps = 20000 * (scale && *scale ? strtod(scale, NULL) : 1);
     seed = seed_of_run("states");
     pthread_barrier_init(&barrier, NULL, THREADS);
