@@ -45,11 +45,13 @@ void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity) {
 }
 
 /* The block that starts at p. What this thread got last is tried first: the guess costs
- * one comparison and frees the next get from waiting for the arithmetic of a look-up. */
+ * one comparison and frees the next get from waiting for the arithmetic of a look-up. A
+ * header whose slab went back is zero, and must not pass for its own payload. */
 BP_INLINE bp_buffer *raw_block(bp_pool *pool, const void *p) {
     bp_cache *c = bp__cache_of(pool);
     bp_buffer *last = c != NULL ? c->raw_last : NULL;
-    return BP_LIKELY(last != NULL && bp_buffer_data(last) == p) ? last : bp__block_find(pool, p);
+    bool guessed = last != NULL && p != last && bp_buffer_data(last) == p;
+    return BP_LIKELY(guessed) ? last : bp__block_find(pool, p);
 }
 
 int bp_raw_put(bp_pool *pool, void *p) {
