@@ -59,6 +59,8 @@ LUA_INCDIR := $(patsubst %/lua.h,%,$(firstword $(wildcard \
 	$(foreach d,$(LUA_DIRS),$(foreach s,$(LUA_SUBS) .,$(d)/$(s)/lua.h)))))
 endif
 endif
+LUA_LIBS ?= $(or $(shell for p in $(LUA_PC); do pkg-config --libs $$p 2>/dev/null && break; done),\
+	$(if $(findstring /,$(LUA)),-L$(dir $(LUA))../lib) -l$(if $(findstring jit,$(LUA)),luajit-5.1,$(LUA_NAME)))
 # -isystem: the warnings are for our code.
 LUA_CFLAGS = $(if $(LUA_INCDIR),-isystem $(LUA_INCDIR),$(error no headers found for LUA=$(LUA): set LUA_INCDIR))
 
@@ -71,6 +73,7 @@ CORE_OBJ := $(patsubst core/%.c,$(LIB)/obj/%.o,$(wildcard core/*.c))
 LUA_OBJ  := $(patsubst lua/binding/%.c,$(MODDIR)/obj/%.o,$(wildcard lua/binding/*.c))
 C_TESTS  := $(patsubst tests/%.c,$(BUILD)/test/%,$(wildcard tests/check_*.c))
 STRESS   := $(patsubst tests/stress/%.c,$(BUILD)/stress/%,$(wildcard tests/stress/*.c))
+FUZZERS  := $(BUILD)/fuzz/core $(BUILD)/fuzz/$(LUA_NAME)
 BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 C_FILES  := $(wildcard core/*.[ch] lua/binding/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 LUA_FILES:= $(wildcard lua/*/*.lua lua/*/*/*.lua lua/bin/* spec/*.lua spec/*/*.lua tests/*.lua tests/*/*.lua)
@@ -165,6 +168,36 @@ $(BUILD)/stress/%: tests/stress/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
 
+# A fuzzer with libFuzzer, a replayer of files without it.
+FUZZ_CC     ?= clang
+FUZZ_FLAGS  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+SECONDS     ?= 60
+
+fuzz: ## fuzzes the C and the Lua API for SECONDS=60 each; tells how to replay what it finds
+	@$(MAKE) --no-print-directory fuzzers
+	@LUA='$(LUA_NAME)' BUILD='$(BUILD)' bash tests/fuzz/run $(SECONDS)
+
+# Without the traces of comparisons: they cost half of the speed, and what an input is compared
+# with are its own choices.
+fuzzers:
+	@$(MAKE) --no-print-directory BUILD='$(BUILD)/libfuzzer' CC='$(FUZZ_CC)' FUZZ_MAIN= \
+	  CFLAGS='$(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp' \
+	  LDFLAGS='-fsanitize=fuzzer,address,undefined' replayers
+
+replayers: $(FUZZERS)
+
+FUZZ_MAIN ?= -DFUZZ_STANDALONE
+
+$(BUILD)/fuzz/core: tests/fuzz/core.c $(CORE_OBJ)
+	@mkdir -p $(@D)
+	$(COMPILE) -MF $@.d $(FUZZ_MAIN) -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
+
+# -rdynamic: the FFI finds the module's functions in the program itself.
+$(BUILD)/fuzz/$(LUA_NAME): tests/fuzz/lua.c $(LUA_OBJ) $(CORE_OBJ) $(MODDIR)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -MF $@.d $(LUA_CFLAGS) $(FUZZ_MAIN) -DFUZZ_ROOT='"$(CURDIR)"' -rdynamic -o $@ $< $(LUA_OBJ) $(CORE_OBJ) \
+	  $(BP_LDFLAGS) $(LDFLAGS) $(LUA_LIBS) -lm $(BP_LIBS)
+
 bench: ## installs what is missing and prints the bench tables
 	@sh tests/setup bench $(LUA)
 	@$(MAKE) --no-print-directory all bench-programs
@@ -195,7 +228,7 @@ lint-cppcheck:
 	  -Icore $(wildcard core/*.c lua/binding/*.c)
 
 lint-gcc lint-clang: lint-%:
-	@$(MAKE) --no-print-directory BUILD=build/lint-$* CC=$* CFLAGS='-O2 -Werror' libs modules ctests bench-programs
+	@$(MAKE) --no-print-directory BUILD=build/lint-$* CC=$* CFLAGS='-O2 -Werror' libs modules ctests replayers bench-programs
 
 format: ## rewrites the C files as .clang-format wants them
 	clang-format -i $(C_FILES)
@@ -235,11 +268,12 @@ clean: ## removes what was built
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
-	@echo 'Variables: LUA LUA_INCDIR CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD FILE'
+	@echo 'Variables: LUA LUA_INCDIR LUA_LIBS CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD FILE SECONDS'
 
 FORCE:
-.PHONY: all module modules libs rock have-lua print-incdir env demo demo-run test ctests bench bench-programs lint \
-	lint-lua lint-format lint-cppcheck lint-gcc lint-clang format install install-lua clean help FORCE
+.PHONY: all module modules libs rock have-lua print-incdir env demo demo-run test ctests fuzz fuzzers replayers \
+	bench bench-programs lint lint-lua lint-format lint-cppcheck lint-gcc lint-clang format install install-lua clean help FORCE
 .DELETE_ON_ERROR:
 
--include $(wildcard $(LIB)/obj/*.d $(MODDIR)/obj/*.d $(BUILD)/test/*.d $(BUILD)/stress/*.d $(BUILD)/bench/*.d)
+-include $(wildcard $(LIB)/obj/*.d $(MODDIR)/obj/*.d $(BUILD)/test/*.d $(BUILD)/stress/*.d $(BUILD)/fuzz/*.d \
+	$(BUILD)/bench/*.d)
