@@ -59,6 +59,8 @@ LUA_INCDIR := $(patsubst %/lua.h,%,$(firstword $(wildcard \
 	$(foreach d,$(LUA_DIRS),$(foreach s,$(LUA_SUBS) .,$(d)/$(s)/lua.h)))))
 endif
 endif
+LUA_LIBS ?= $(or $(shell for p in $(LUA_PC); do pkg-config --libs $$p 2>/dev/null && break; done),\
+	$(if $(findstring /,$(LUA)),-L$(dir $(LUA))../lib) -l$(if $(findstring jit,$(LUA)),luajit-5.1,$(LUA_NAME)))
 # -isystem: the warnings are for our code.
 LUA_CFLAGS = $(if $(LUA_INCDIR),-isystem $(LUA_INCDIR),$(error no headers found for LUA=$(LUA): set LUA_INCDIR))
 
@@ -69,11 +71,6 @@ MODDIR   := $(BUILD)/$(LUA_NAME)
 MODULE   := $(MODDIR)/bytepool/core.so
 CORE_OBJ := $(patsubst core/%.c,$(LIB)/obj/%.o,$(wildcard core/*.c))
 LUA_OBJ  := $(patsubst lua/binding/%.c,$(MODDIR)/obj/%.o,$(wildcard lua/binding/*.c))
-C_TESTS  := $(patsubst tests/%.c,$(BUILD)/test/%,$(wildcard tests/check_*.c))
-PROGRAMS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/stress/*.c tests/limits/*.c))
-BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
-C_FILES  := $(wildcard core/*.[ch] lua/binding/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-LUA_FILES:= $(wildcard lua/*/*.lua lua/*/*/*.lua lua/bin/* spec/*.lua spec/*/*.lua tests/*.lua tests/*/*.lua)
 
 all: module libs ## the module for $(LUA) and the C libraries (the default)
 
@@ -146,82 +143,7 @@ demo-run:
 	@eval "$$(sh tests/env '$(CURDIR)' '$(BUILD)' '$(LUA)')"; \
 	  exec $(LUA) lua/examples/fanout.lua $(if $(FILE),"$(FILE)")
 
-# ---- tests ------------------------------------------------------------------
-
-test: ## installs what is missing and runs every test; the last line counts them
-	@sh tests/setup test
-	@MAKE='$(MAKE)' bash tests/run
-
-ctests: $(C_TESTS) $(PROGRAMS)
-
-CHECK_FLAGS = $(shell pkg-config --cflags check 2>/dev/null)
-CHECK_LIBS  = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
-
-# Programs that stand between the core and the system: see tests/wrap.h.
-WRAPPED := malloc calloc realloc free posix_memalign aligned_alloc mmap munmap madvise mprotect \
-	pthread_key_create pthread_setspecific pthread_atfork
-$(patsubst %,$(BUILD)/test/check_%,fault commit warm limits): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
-
-$(BUILD)/test/%: tests/%.c $(CORE_OBJ)
-	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d $(CHECK_FLAGS) -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(WRAP) $(CHECK_LIBS) $(BP_LIBS)
-
-$(PROGRAMS): $(BUILD)/%: tests/%.c $(CORE_OBJ)
-	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d -o $@ $< $(CORE_OBJ) $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
-
-# Programs that hold Lua states: for one Lua, beside its module, which they load.
-HOSTS    := $(patsubst tests/hosts/%.c,$(MODDIR)/hosts/%,$(wildcard tests/hosts/*.c))
-LUA_LIBS ?= $(or $(shell for p in $(LUA_PC); do pkg-config --exists $$p 2>/dev/null && \
-	pkg-config --libs $$p && break; done),-l$(LUA_NAME))
-
-hosts: $(MODULE) $(HOSTS)
-
-$(MODDIR)/hosts/%: tests/hosts/%.c $(MODDIR)/flags
-	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d $(LUA_CFLAGS) -o $@ $< $(BP_LDFLAGS) $(LDFLAGS) -Wl,-E $(LUA_LIBS) $(BP_LIBS)
-
-bench: ## installs what is missing and prints the bench tables (BENCH_JSON=file, BENCH_ROUNDS=9)
-	@sh tests/setup bench $(LUA)
-	@$(MAKE) --no-print-directory LUA=luajit all bench-programs
-	@bash tests/bench/bench.sh
-
-# alloc-static: the pool linked in. bare: a second library, without counters and recent lengths.
-bench-programs: $(BENCH) $(BUILD)/bench/alloc-static $(BUILD)/bench/bench_noop.so
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/bench/bare CPPFLAGS='$(CPPFLAGS) -DBP_BENCH_BARE' libs
-
-$(BUILD)/bench/bench_noop.so: tests/bench/module/noop.c
-	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d $(LUA_CFLAGS) $(LIBFLAG) $(LDFLAGS) -o $@ $<
-
-$(BUILD)/bench/alloc-static: tests/bench/alloc.c $(LIB)/libbytepool.a
-	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d -o $@ $< $(LIB)/libbytepool.a $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
-
-# The pool as malloc comes to a program: a shared library.
-$(BUILD)/bench/%: tests/bench/%.c $(LIB)/$(SHARED)
-	@mkdir -p $(@D)
-	$(COMPILE) -MF $@.d -o $@ $< -L$(LIB) -lbytepool -Wl,-rpath,'$$ORIGIN/../lib' $(BP_LDFLAGS) $(LDFLAGS) $(BP_LIBS)
-
-lint: lint-lua lint-format lint-cppcheck lint-gcc lint-clang ## style and static checks, warnings as errors
-
-lint-lua:
-	luacheck --quiet $(LUA_FILES) rockspec/*.rockspec
-
-lint-format:
-	clang-format --dry-run -Werror --ferror-limit=10 $(C_FILES)
-
-# The library's API is called from elsewhere, hence no unusedFunction.
-lint-cppcheck:
-	cppcheck --quiet --std=c11 --language=c --inline-suppr --error-exitcode=1 -j 2 \
-	  --enable=warning,performance,portability --suppress=missingIncludeSystem \
-	  -Icore $(wildcard core/*.c lua/binding/*.c)
-
-lint-gcc lint-clang: lint-%:
-	@$(MAKE) --no-print-directory BUILD=build/lint-$* CC=$* CFLAGS='-O2 -Werror' libs modules ctests hosts bench-programs
-
-format: ## rewrites the C files as .clang-format wants them
-	clang-format -i $(C_FILES)
+include tests/rules.mk
 
 # ---- install ----------------------------------------------------------------
 
@@ -257,12 +179,12 @@ clean: ## removes what was built
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
-	@echo 'Variables: LUA LUA_INCDIR CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD FILE BENCH_JSON BENCH_ROUNDS BENCH_QUICK'
+	@sed -n 's/^\([a-z][a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo 'Variables: LUA LUA_INCDIR LUA_LIBS CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD FILE SECONDS'
+	@echo '           BENCH_JSON BENCH_ROUNDS BENCH_QUICK'
 
 FORCE:
-.PHONY: all module modules libs rock have-lua print-incdir env demo demo-run test ctests hosts bench bench-programs lint \
-	lint-lua lint-format lint-cppcheck lint-gcc lint-clang format install install-lua clean help FORCE
+.PHONY: all module modules libs rock have-lua print-incdir env demo demo-run install install-lua clean help FORCE
 .DELETE_ON_ERROR:
 
--include $(wildcard $(LIB)/obj/*.d $(MODDIR)/obj/*.d $(MODDIR)/hosts/*.d $(BUILD)/test/*.d $(PROGRAMS:%=%.d) $(BUILD)/bench/*.d)
+-include $(wildcard $(LIB)/obj/*.d $(MODDIR)/obj/*.d)

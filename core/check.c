@@ -49,7 +49,7 @@ static void count_slab(bp_pool *pool, bp_depot *d, uint32_t slab, tally *t, repo
     equal(r, "slab.free = bits set", d->number, s->free, set);
     uint8_t place = s->free == 0 ? BP_UNLISTED : s->free < s->carved ? BP_PARTIAL : BP_EMPTY;
     equal(r, "a slab with free blocks is listed, empty ones last", d->number, s->place, place);
-    t->empty += place == BP_EMPTY && d->bin != BP_BIN_NONE ? 1 : 0;
+    t->empty += place == BP_EMPTY && d->bin != BP_BIN_NONE ? s->run : 0;
     for (uint32_t i = 0; i < s->carved; i++) {
         const bp_buffer *b = bp__slab_header(pool, d, slab, i);
         bool is_free = (bits[i / 64] >> (i % 64) & 1) != 0;

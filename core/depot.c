@@ -14,7 +14,7 @@ static void unlink_slab(bp_pool *pool, bp_depot *d, bp_slab *s) {
     *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = s->next;
     *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = s->prev;
     if (s->place == BP_EMPTY && is_tier(d)) {
-        bp_sub(&pool->empty_slabs, 1u);
+        bp_sub(&pool->empty_slabs, d->run);
     }
 }
 
@@ -26,7 +26,7 @@ static void link_slab(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
     *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = slab;
     *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = slab;
     if (s->place == BP_EMPTY && is_tier(d)) {
-        bp_add(&pool->empty_slabs, 1u);
+        bp_add(&pool->empty_slabs, d->run);
     }
 }
 

@@ -10,7 +10,7 @@
 
 #include "internal.h"
 
-#if defined(__has_include)
+#if defined(__has_include) && !defined(__cppcheck__)
 #if __has_include(<sys/random.h>)
 #include <sys/random.h>
 #define HAVE_GETENTROPY 1

@@ -39,7 +39,7 @@
  *   owned(tier)     = in_use + idle                idle = cached + depot
  *   cached(cache)   = refilled + put - hit - flushed   = blocks found in its bins
  *   depot(tier)     = blocks found free in the slabs' bitmaps = sum of slab.free
- *   empty_slabs     = slabs of tiers with free = carved > 0
+ *   empty_slabs     = slabs of tiers with free = carved > 0, all of a run
  *   carved(tier)    = owned + fresh reserved by bins
  *   ref_count       > 0 exactly in the headers of live blocks
  *   exported        = tokens of the pool in the table <= references of its blocks

@@ -108,6 +108,26 @@ START_TEST(all_tiers_share_the_bound) {
 }
 END_TEST
 
+/* A block larger than a slab takes several, and each of them counts. */
+START_TEST(blocks_of_many_slabs_keep_the_bound) {
+    static const size_t large[] = {32 * MIB, 256 * MIB};
+    for (size_t t = 0; t < COUNT_OF(large); t++) {
+        bp_pool *pool = pool_of(large, COUNT_OF(large), 2 * large[t]);
+        bp_buffer *held[8];
+        for (size_t i = 0; i < COUNT_OF(held); i++) {
+            held[i] = bp_buffer_get(pool, large[t]);
+            ck_assert_ptr_nonnull(held[i]);
+        }
+        for (size_t i = 0; i < COUNT_OF(held); i++) {
+            ck_assert_int_eq(bp_buffer_release(pool, held[i]), BP_OK);
+            ck_assert_uint_le(stats_of(pool).idle_bytes, 2 * large[t]);
+            ASSERT_POOL(pool);
+        }
+        bp_pool_destroy(pool);
+    }
+}
+END_TEST
+
 START_TEST(max_idle_zero_keeps_none) {
     bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), 0);
     ck_assert_ptr_nonnull(pool);
@@ -247,6 +267,7 @@ int main(void) {
     tcase_add_test(tc, a_burst_leaves_max_idle);
     tcase_add_test(tc, the_order_of_releases_does_not_matter);
     tcase_add_test(tc, all_tiers_share_the_bound);
+    tcase_add_test(tc, blocks_of_many_slabs_keep_the_bound);
     tcase_add_test(tc, max_idle_zero_keeps_none);
     tc = add_case(suite, "trim");
     tcase_add_test(tc, trim_gives_all_back);

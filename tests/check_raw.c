@@ -107,6 +107,20 @@ START_TEST(header_of_a_raw_block) {
 }
 END_TEST
 
+/* The block that this thread got last is tried before the look-up. */
+START_TEST(header_of_a_slab_that_went_back) {
+    bp_pool *pool = pool_with_regions(0);
+    bp_buffer *b = bp_buffer_get(pool, 8 * MIB);
+    void *payload = bp_buffer_data(b);
+    ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
+    ck_assert_ptr_eq(bp_raw_get(pool, 8 * MIB, NULL), payload);
+    ck_assert_int_eq(bp_raw_put(pool, payload), BP_OK);
+    ck_assert_int_eq(bp_raw_put(pool, b), BP_ERR_FOREIGN);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 START_TEST(foreign_pointers) {
     bp_pool *pool = pool_with_regions(0), *other = pool_with_regions(0);
     uint64_t stack[64] = {0};
@@ -256,6 +270,7 @@ int main(void) {
     tc = add_case(suite, "refused");
     tcase_add_test(tc, handle_owned_payloads);
     tcase_add_test(tc, header_of_a_raw_block);
+    tcase_add_test(tc, header_of_a_slab_that_went_back);
     tcase_add_test(tc, foreign_pointers);
     tcase_add_test(tc, every_line_of_a_slab);
     tcase_add_test(tc, after_a_trim);

@@ -1,0 +1,254 @@
+-- Operations that a program does: pools, references, bytes.
+
+local core = require "bytepool.core"
+local bytepool = require "bytepool"
+local C = require "choices"
+local M = require "model"
+
+local byte, pick, attempt, must = M.byte, M.pick, M.attempt, M.must
+local op, odd, ODD = C.op, C.odd, C.ODD
+local take_pool, take_handle, call, pool_call = C.take_pool, C.take_handle, C.call, C.pool_call
+local as_size, as_position, near, position = C.as_size, C.as_position, C.near, C.position
+local pool_methods = core.pool_methods
+if rawget(_G, "jit") then rawget(_G, "jit").off(true, true) end -- see model.lua
+
+-- ---- pools ---------------------------------------------------------------------
+
+local sizes_good = { { 64, 256, 4096 }, { 1 }, { 100, 5000000 }, core.size_power_of_two(), core.size_stream() }
+local sizes_bad = {
+  {}, { 0 }, { 3, 2 }, { 1.5 }, "x", { 64, x = 1 }, { 64, "128" }, { 0 / 0 }, { 2 ^ 41 }, { [2] = 5 }, print,
+}
+
+local function new_pools(sizes, options)
+  local pool, message = bytepool.new_pools(sizes, options)
+  return pool, message
+end
+
+op(0, "new_pools", function()
+  local slot, how = byte() % 3 + 1, byte()
+  local idle, recent = pick(odd, ODD), byte()
+  local options = {
+    max_idle = how % 4 == 0 and idle or 2 ^ (recent % 32), region_size = 2 ^ 24, name = how % 8 == 1 and "p" or nil,
+    recent = { size = recent, mode = recent % 2 == 0 and "exact" or "relaxed" },
+  }
+  if how % 32 == 7 then options.recent.mode = "x" end
+  if how % 32 == 15 then options.other = 1 end
+  if how % 32 == 23 then options.name = ("n"):rep(recent) .. (recent < 5 and "\0" or "") end
+  local sizes = how < 240 and sizes_good[how % #sizes_good + 1] or sizes_bad[how % #sizes_bad + 1]
+  local max_idle = options.max_idle
+  local good = how < 240 and how % 32 ~= 7 and how % 32 ~= 15 and (how % 32 ~= 23 or recent >= 5 and recent < 64)
+    and (max_idle == nil or type(max_idle) == "number" and as_size(max_idle) ~= nil)
+  if M.pools[slot] then return end
+  local ok, ud, message = attempt(good, "new_pools", new_pools, sizes, options)
+  if not ok then return end
+  must(ud, "no pool: %s", tostring(message))
+  if M.pools[slot] then return end -- by a finalizer; ours is garbage
+  M.add_pool(slot, ud, max_idle)
+end)
+
+op(1, "get", function()
+  local pool, b = take_pool(), byte()
+  if not pool then return end
+  local n = odd[byte() % ODD + 1]
+  if b % 4 ~= 0 then n = math.max(0, pool.sizes[b % #pool.sizes + 1] + b % 5 - 2) end
+  local size = as_size(n)
+  local name = b % 2 == 0 and "get" or "get_buffer"
+  local ok, ud, message = attempt(pool.open and size ~= nil, name, pool_call(name), pool.ud, n)
+  if not ok then return end
+  if ud then
+    M.add_block(pool, ud, size)
+  else
+    must(message == "out of memory" and size >= 2 ^ 26, "get: %s", tostring(message))
+  end
+end)
+
+op(2, "from_string", function()
+  local pool, b = take_pool(), byte()
+  local s = ("%c"):format(b):rep(b * 2)
+  if b % 16 == 0 then s = odd[byte() % ODD + 1] end
+  if not pool then return end
+  local good = pool.open and type(s) == "string"
+  local ok, ud = attempt(good, "from_string", pool_call "from_string", pool.ud, s)
+  if not ok then return end
+  local h = M.add_block(pool, ud, #s)
+  must(#s > M.SMALL or h.block.bytes == s, "from_string: other bytes")
+end)
+
+op(3, "prewarm", function()
+  local pool, counts, good, bytes = take_pool(), {}, true, 0
+  if not pool then return end
+  for _ = 1, byte() % 3 do
+    local b = byte()
+    local size, count = pool.sizes[b % #pool.sizes + 1], b % 8
+    if b % 8 == 7 then size = odd[byte() % #odd + 1] end
+    if b % 8 == 6 then count = odd[byte() % #odd + 1] end
+    if type(count) == "number" and count == 2 ^ 22 or type(size) == "number" and size > 70000 then count = 0 end
+    if size == size then
+      counts[size] = count
+    end
+  end
+  for size, count in pairs(counts) do
+    local right = type(size) == "number" and as_size(size) and size <= pool.sizes[#pool.sizes]
+      and type(count) == "number" and as_size(count)
+    good = good and right
+    if right then bytes = bytes + size * count end
+  end
+  local ok, ud = attempt(pool.open and good and true, "prewarm", pool_call "prewarm", pool.ud, counts)
+  must(not ok or rawequal(ud, pool.ud) or ud == nil, "prewarm's result")
+end)
+
+op(4, "trim", function()
+  local pool = take_pool()
+  if pool then attempt(pool.open, "trim", pool_call "trim", pool.ud) end
+end)
+
+op(5, "close", function() -- close, by one of three names
+  local pool, name = take_pool(), pick { "close", "__gc", "__close" }
+  if not pool then return end
+  local from = name == "close" and pool_methods or debug.getmetatable(pool.ud)
+  if attempt(true, name, M.caller(from, name), pool.ud) then pool.open = false end
+end)
+
+op(6, "forget pool", function() -- a pool is forgotten
+  local slot = byte() % 3 + 1
+  if M.pools[slot] then M.pools[slot] = nil end
+end)
+
+op(7, "stats", function() -- what a pool tells
+  local pool = take_pool()
+  if not pool then return end
+  attempt(true, "__tostring", tostring, pool.ud)
+  local ok, s = attempt(pool.open, "get_pool_stats", pool_call "get_pool_stats", pool.ud)
+  if ok then attempt(true, "text", bytepool.report.text, s) end
+  attempt(pool.open, "get_available_sizes", pool_call "get_available_sizes", pool.ud)
+  attempt(pool.open, "get_discarded_count", pool_call "get_discarded_count", pool.ud)
+  attempt(nil, "expvar", pool_call "expvar", pool.ud, pick { "a", "b", "", 5 })
+  attempt(true, "collect", bytepool.report.collect)
+end)
+
+-- ---- references ----------------------------------------------------------------
+
+op(8, "release", function()
+  local h = take_handle()
+  if h and attempt(h.owned > 0, "release", call "release", h.ud) then M.own(h, -1) end
+end)
+
+op(9, "retain", function()
+  local h = take_handle()
+  if h and attempt(h.owned > 0, "retain", call "retain", h.ud) then M.own(h, 1) end
+end)
+
+op(10, "put", function() -- put, release_buffer
+  local pool, h, name = take_pool(), take_handle(), pick { "put", "release_buffer" }
+  if not pool or not h then return end
+  local good = pool.open and h.owned > 0 and h.block.pool == pool
+  if good and name == "put" then
+    if h.block.slack > 0 then good = nil else good = h.block.refs == 1 end
+  end
+  if attempt(good, name, pool_call(name), pool.ud, h.ud) then M.own(h, -1) end
+end)
+
+op(11, "share", function()
+  local h = take_handle()
+  if not h then return end
+  local ok, ud = attempt(h.owned > 0, "share", call "share", h.ud)
+  if ok then M.add_handle(ud, h.block) end
+end)
+
+op(12, "bytes", function()
+  local h = take_handle()
+  if not h then return end
+  local ok, ud, release = attempt(h.owned > 0, "bytes", call "bytes", h.ud)
+  if not ok then return end
+  local slot = byte() % 4 + 1
+  local view = M.add_handle(ud, h.block)
+  local old = M.functions[slot]
+  if old then old.view.release = nil end
+  M.functions[slot] = { call = release, view = view }
+  view.release = slot
+end)
+
+op(13, "release function", function() -- a release function
+  local f = M.functions[byte() % 4 + 1]
+  if not f then return end
+  local ok = attempt(not f.used and f.view.owned > 0, "bytes", function() f.call() end)
+  if ok then
+    f.used = true
+    M.own(f.view, -1)
+  end
+end)
+
+op(14, "__gc", function() -- __gc and __close by hand
+  local h, name = take_handle(), pick { "__gc", "__close" }
+  if not h then return end
+  local mt = debug.getmetatable(h.ud)
+  if mt[name] and attempt(true, name, M.caller(mt, name), h.ud) then M.own(h, -h.owned) end
+end)
+
+op(15, "forget", function()
+  local h = take_handle()
+  if h then M.forget(h) end
+end)
+
+-- ---- bytes ---------------------------------------------------------------------
+
+-- A copy that a stranger's error cut short leaves a handle behind, for the collector.
+local function copy(h, good, name, ...)
+  local slack = h.block.slack
+  local ok, s = attempt(good, name, call(name), h.ud, ...)
+  if not ok and s == "stranger" then h.block.slack = math.max(slack, h.block.slack) + 1 end
+  return ok and s or nil
+end
+
+op(16, "tostring", function()
+  local h = take_handle()
+  if not h or h.block.length > 2 ^ 20 then return end
+  local s = copy(h, h.owned > 0, "tostring")
+  must(not s or #s == h.block.length and (not h.block.bytes or s == h.block.bytes), "tostring: other bytes")
+end)
+
+op(17, "sub", function()
+  local h = take_handle()
+  local i, j = position(h), position(h)
+  if not h or h.block.length > 2 ^ 20 then return end
+  local from, to = as_position(i), as_position(j)
+  if j == nil then to = -1 end
+  local s = copy(h, h.owned > 0 and from ~= nil and to ~= nil, "sub", i, j)
+  if s and h.block.bytes then
+    must(s == h.block.bytes:sub(near(from), near(to)), "sub(%s, %s)", tostring(i), tostring(j))
+  end
+end)
+
+op(18, "byte", function()
+  local h = take_handle()
+  local i, j = position(h), position(h)
+  if not h then return end
+  local from, to = as_position(i), as_position(j)
+  if i == nil then from = 1 end
+  if j == nil then to = from end
+  local good = h.owned > 0 and from ~= nil and to ~= nil
+  if good and not h.block.bytes then good = nil end
+  local ok, s, t = attempt(good, "byte", call "byte", h.ud, i, j)
+  if ok and h.block.bytes then
+    local a, b = h.block.bytes:byte(near(from), near(to))
+    must(s == a and t == b, "byte(%s, %s)", tostring(i), tostring(j))
+  end
+end)
+
+op(19, "set_string", function()
+  local h = take_handle()
+  local pos, b = position(h), byte()
+  local s = ("%c"):format(b):rep(b % 16)
+  if b > 250 then s = odd[byte() % ODD + 1] end
+  if not h then return end
+  local where, length = as_position(pos), h.block.length
+  local good = h.owned > 0 and where ~= nil and type(s) == "string"
+  if good then
+    where = where < 0 and length + where + 1 or where
+    good = where >= 1 and where - 1 + #s <= length
+  end
+  if attempt(good, "set_string", call "set_string", h.ud, pos, s) and h.block.bytes then
+    local old = h.block.bytes
+    h.block.bytes = old:sub(1, where - 1) .. s .. old:sub(where + #s)
+  end
+end)

@@ -1,0 +1,65 @@
+-- The choices that operations take from the input, and the table of operations.
+
+local core = require "bytepool.core"
+local M = require "model"
+local fuzz = require "fuzz"
+
+local byte = M.byte
+local methods, pool_methods = core.buffer_methods, core.pool_methods
+local jit, newproxy = rawget(_G, "jit"), rawget(_G, "newproxy")
+
+if jit then jit.off(true, true) end -- see model.lua
+
+local C = { ops = {}, names = {} }
+
+-- Registers an operation under a code from 0 to 63.
+function C.op(code, name, fn)
+  assert(not C.ops[code], name)
+  C.ops[code], C.names[code] = fn, name
+end
+
+local nan, inf = 0 / 0, 1 / 0
+C.odd = {
+  0, 1, -1, -0.0, 0.5, nan, inf, -inf, 2 ^ 53, 9007199254740993, -2 ^ 63, 2 ^ 31, 2 ^ 40 + 1, 1e308,
+  "10", " 7 ", "0x10", "1e1", "", "x", "nan", true, {}, print, 3, 250, 2 ^ 22, 2 ^ 40, 5e9,
+}
+C.ODD = #C.odd + 1 -- the last one is nil
+
+-- What a size argument is taken for, or nil.
+function C.as_size(v)
+  local n = (type(v) == "number" or type(v) == "string") and tonumber(v)
+  return n and n >= 0 and n <= M.MAX and n % 1 == 0 and n or nil
+end
+
+function C.as_position(v)
+  local n = (type(v) == "number" or type(v) == "string") and tonumber(v)
+  if not n or n ~= n or (n % 1 ~= 0 and n ~= inf and n ~= -inf) then return nil end
+  return n
+end
+
+-- LuaJIT's string library takes 32 bits of a position.
+function C.near(n) return n and math.max(-2 ^ 30, math.min(n, 2 ^ 30)) end
+
+-- Around the start, or around the end of h.
+function C.position(h)
+  local b = byte()
+  if b < 100 then return b % 20 - 10 end
+  if b < 200 then return (h and h.block.length or 0) + b % 8 - 4 end
+  return C.odd[b % C.ODD + 1]
+end
+
+function C.take_pool() return M.pools[byte() % 3 + 1] end
+function C.take_handle() return M.handles[byte() % 12 + 1] end
+
+function C.call(name) return M.caller(methods, name) end
+function C.pool_call(name) return M.caller(pool_methods, name) end
+
+-- Values that are no buffer; false stands for nil.
+function C.stranger(k)
+  local some = { false, 5, "x", true, {}, io.stdout, print, coroutine.create(print), fuzz.light() }
+  if newproxy then some[#some + 1] = newproxy(true) end
+  if jit then some[#some + 1] = require "ffi".new("uint64_t[8]") end
+  return some[k % #some + 1] or nil
+end
+
+return C

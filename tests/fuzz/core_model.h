@@ -1,0 +1,177 @@
+/* The model that core.c compares the pool with: what each pool was made with and must
+ * have counted, and every live block with the pattern at its ends. */
+#ifndef BYTEPOOL_TESTS_CORE_MODEL_H
+#define BYTEPOOL_TESTS_CORE_MODEL_H
+
+#include "fuzz.h"
+
+enum { POOLS = 3, LIVE = 256, STALE = 16, RING = 512, EDGE = 48 };
+
+/* Above this the system may refuse a request. */
+#define MAY_FAIL ((size_t)64 << 20)
+
+typedef struct model {
+    bp_pool *pool; /* NULL: this place is free */
+    bool closed;
+    size_t tiers[BP_MAX_TIERS], tier_count, max_idle, recent_size;
+    bool exact;
+    uint64_t got[BP_MAX_TIERS + 1], put[BP_MAX_TIERS + 1], alone_lengths;
+    uint64_t requests, recent[RING];
+    size_t live, live_bytes, largest;
+    unsigned requester; /* the first thread that got something here */
+    bool mixed;         /* and another one did too */
+    bool stirred;       /* trim may find fresh blocks that others overtook */
+} model;
+
+typedef struct entry {
+    model *m;
+    bp_buffer *b; /* NULL: raw */
+    unsigned char *p;
+    size_t length, capacity, tier;
+    uint32_t refs;
+    uint64_t key;
+} entry;
+
+static model models[POOLS];
+static entry live[LIVE];
+static size_t live_count, stale_count, step;
+static struct stale {
+    model *m;
+    unsigned char *p;
+    bp_buffer *b;
+} stale[STALE]; /* given back, and their pool is still there */
+static uint64_t keys;
+static unsigned thread_now; /* 0: the main thread, then each helper by a number of its own */
+
+static void must(bool holds, const char *what) {
+    if (!holds) fuzz_fail("core", step, what);
+}
+
+static size_t edge_of(const entry *e) { return e->capacity < EDGE ? e->capacity : EDGE; }
+
+static void write_pattern(const entry *e) {
+    size_t edge = edge_of(e);
+    fill(e->p + e->capacity - edge, edge, e->key + 1);
+    fill(e->p, edge, e->key);
+}
+
+/* The start was written last: where the ends overlap, it is what shows. */
+static void verify_pattern(const entry *e) {
+    size_t edge = edge_of(e);
+    must(filled(e->p, edge, e->key), "a buffer's start was written over");
+    if (e->capacity >= 2 * edge) {
+        must(filled(e->p + e->capacity - edge, edge, e->key + 1),
+             "a buffer's end was written over");
+    }
+}
+
+static void verify_apart(const entry *e) {
+    for (size_t i = 0; i < live_count; i++) {
+        const entry *o = &live[i];
+        must(e->p + e->capacity <= o->p || o->p + o->capacity <= e->p, "live blocks overlap");
+    }
+}
+
+static void verify_entry(const entry *e) {
+    if (e->b != NULL) {
+        must(bp_buffer_data(e->b) == e->p, "data is another pointer");
+        must(bp_buffer_length(e->b) == e->length, "length is another one");
+        must(bp_buffer_capacity(e->m->pool, e->b) == e->capacity, "capacity is another one");
+        must(bp_buffer_ref_count(e->b) == e->refs, "ref_count is another one");
+    } else if (!e->m->closed) {
+        must(bp_raw_capacity(e->m->pool, e->p) == e->capacity, "raw_capacity is another one");
+    }
+    verify_pattern(e);
+}
+
+static void model_got(model *m, size_t length, size_t tier) {
+    if (m->requests == 0) m->requester = thread_now;
+    m->mixed = m->mixed || m->requester != thread_now;
+    m->recent[m->requests++ % RING] = length;
+    m->got[tier]++;
+    size_t block = tier < m->tier_count ? m->tiers[tier] : length;
+    m->largest = block > m->largest ? block : m->largest;
+    if (tier == m->tier_count) m->alone_lengths += length;
+}
+
+/* A block came back; a closed pool goes with its last one. */
+static void model_put(model *m, size_t capacity, size_t tier) {
+    m->put[tier]++;
+    m->live--;
+    m->live_bytes -= capacity;
+    if (m->closed && m->live == 0) {
+        must(!known_live(m->pool), "a closed pool outlived its last buffer");
+        m->pool = NULL;
+    }
+}
+
+static void stale_add(const entry *e) {
+    stale[stale_count++ % STALE] = (struct stale){e->m, e->p, e->b};
+}
+
+static void stale_forget(const model *m) {
+    for (size_t i = 0; i < STALE; i++) {
+        if (stale[i].m == m) stale[i] = (struct stale){NULL, NULL, NULL};
+    }
+}
+
+static size_t model_tier(const model *m, size_t n) {
+    return tier_serving(m->tiers, m->tier_count, n);
+}
+
+static void compare_tiers(const model *m, const bp_stats *s) {
+    must(s->tier_count == m->tier_count, "tier_count");
+    for (size_t t = 0; t < m->tier_count; t++) {
+        must(s->tiers[t].size == m->tiers[t], "size of a tier");
+        must(s->tiers[t].get == m->got[t], "get of a tier");
+        must(s->tiers[t].put == m->put[t], "put of a tier");
+    }
+    must(s->discarded == m->got[m->tier_count], "discarded");
+    must(s->discarded_put == m->put[m->tier_count], "discarded_put");
+    must(s->discarded_bytes == m->alone_lengths, "discarded_bytes");
+}
+
+static void compare(const model *m, bool deep) {
+    char message[256] = "";
+    bp_stats s = stats_of(m->pool);
+    const char *broken = stats_broken(&s);
+    if (broken != NULL) fuzz_fail("core", step, broken);
+    compare_tiers(m, &s);
+    must(s.requests == m->requests, "requests");
+    must(s.in_use == m->live, "in_use");
+    must(s.in_use_bytes == m->live_bytes, "in_use_bytes");
+    must(s.max_idle == m->max_idle, "max_idle");
+    must(s.threads <= 2, "threads");
+    if (deep && bp_pool_check(m->pool, message, sizeof message) != BP_OK) {
+        fuzz_fail("core", step, message);
+    }
+}
+
+static bool was_requested(const model *m, uint64_t length, uint64_t kept) {
+    for (uint64_t i = 1; i <= kept; i++) {
+        if (m->recent[(m->requests - i) % RING] == length) return true;
+    }
+    return false;
+}
+
+/* One thread's order is exact, and all threads' where the option says so. */
+static void compare_recent(const model *m, size_t max) {
+    static uint64_t out[65536];
+    max = max < COUNT_OF(out) ? max : COUNT_OF(out);
+    size_t got = bp_pool_recent(m->pool, out, max);
+    uint64_t kept = m->requests < m->recent_size ? m->requests : m->recent_size;
+    kept = kept < max ? kept : max;
+    must(got <= max && got <= m->recent_size, "more recent lengths than asked for");
+    must(bp_pool_recent(m->pool, NULL, 0) == m->recent_size, "recent_size is another one");
+    if (m->exact || !m->mixed || m->requests <= m->recent_size) must(got == kept, "recent count");
+    uint64_t known = m->requests < RING ? m->requests : RING;
+    for (size_t i = 1; i <= got && i <= known; i++) {
+        if (m->exact || !m->mixed) {
+            must(out[got - i] == m->recent[(m->requests - i) % RING], "a recent length");
+        } else if (m->requests <= RING) {
+            must(was_requested(m, out[got - i], known), "a recent length that nobody asked for");
+        }
+    }
+}
+
+#endif
