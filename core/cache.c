@@ -146,11 +146,16 @@ static void keep_bound(bp_cache *c) {
 
 /* ---- trading with the depot ----------------------------------------------- */
 
+/* Three quarters at once: bursts then trade a third less often than with halves, and a bin that
+ * was just filled or flushed still has room for a quarter the other way. */
+static uint32_t trade_of(uint32_t blocks) { return blocks - blocks / 4; }
+
 static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     bp_buffer *one[1];
     uint32_t cap = (uint32_t)(bin->limit - bin->base);
     bp_buffer **out = cap > 0 ? bin->base : one;
-    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[tier], out, (cap + 1) / 2 + (cap == 0));
+    uint32_t got =
+        bp__depot_take(c->pool, &c->pool->depots[tier], out, cap > 0 ? trade_of(cap) : 1);
     if (got == 0) {
         return NULL;
     }
@@ -192,13 +197,13 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
         bp__depot_give(c->pool, d, &b, 1);
         bp_count(&c->slow[tier].flushed, 1);
     } else {
-        /* The older half goes; the younger one is still in the processor's cache. */
+        /* The older ones go; the younger are still in the processor's cache. */
         uint32_t held = bp__bin_held(bin);
-        uint32_t half = (held + 1) / 2;
-        bp__depot_give(c->pool, d, bin->base, half);
-        bp_count(&c->slow[tier].flushed, half);
-        memmove(bin->base, bin->base + half, (held - half) * sizeof *bin->base);
-        bin->top = bin->base + (held - half);
+        uint32_t older = trade_of(held);
+        bp__depot_give(c->pool, d, bin->base, older);
+        bp_count(&c->slow[tier].flushed, older);
+        memmove(bin->base, bin->base + older, (held - older) * sizeof *bin->base);
+        bin->top = bin->base + (held - older);
         *bin->top++ = b;
     }
     keep_bound(c);
