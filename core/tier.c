@@ -83,6 +83,11 @@ void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     d->bin = (uint8_t)(paged ? BP_BIN_NONE : number);
     d->size = size;
     d->stride = bp__round_up(size, paged ? bp__sys_page() : BP_LINE);
+    /* Blocks of whole pages would all begin at the same place of a page, and a load from one
+     * wait for a store to another. Large ones are few, and would not fill their slab. */
+    if (!paged && d->stride % 4096 == 0 && d->stride <= (size_t)64 << 10) {
+        d->stride += BP_LINE;
+    }
     d->run = (uint32_t)((d->stride + BP_SLAB - 1) >> BP_SLAB_SHIFT);
     size_t take = ((size_t)64 << 10) / d->stride;
     /* Two headers share a line, which two threads must not: a bin reserves them in pairs. */
