@@ -24,16 +24,24 @@ local function new_pools(sizes, options)
   return pool, message
 end
 
+-- Open pools have names apart.
+local named = 0
+local function new_name(length)
+  named = named + 1
+  return ("%05d"):format(named):rep(60):sub(1, length)
+end
+
 op(0, "new_pools", function()
   local slot, how = byte() % 3 + 1, byte()
   local idle, recent = pick(odd, ODD), byte()
   local options = {
-    max_idle = how % 4 == 0 and idle or 2 ^ (recent % 32), region_size = 2 ^ 24, name = how % 8 == 1 and "p" or nil,
+    max_idle = how % 4 == 0 and idle or 2 ^ (recent % 32), region_size = 2 ^ 24,
+    name = how % 8 == 1 and new_name(5) or nil,
     recent = { size = recent, mode = recent % 2 == 0 and "exact" or "relaxed" },
   }
   if how % 32 == 7 then options.recent.mode = "x" end
   if how % 32 == 15 then options.other = 1 end
-  if how % 32 == 23 then options.name = ("n"):rep(recent) .. (recent < 5 and "\0" or "") end
+  if how % 32 == 23 then options.name = new_name(recent) .. (recent < 5 and "\0" or "") end
   local sizes = how < 240 and sizes_good[how % #sizes_good + 1] or sizes_bad[how % #sizes_bad + 1]
   local max_idle = options.max_idle
   local good = how < 240 and how % 32 ~= 7 and how % 32 ~= 15 and (how % 32 ~= 23 or recent >= 5 and recent < 64)

@@ -56,7 +56,7 @@ function C.pool_call(name) return M.caller(pool_methods, name) end
 
 -- Values that are no buffer; false stands for nil.
 function C.stranger(k)
-  local some = { false, 5, "x", true, {}, io.stdout, print, coroutine.create(print), fuzz.light() }
+  local some = { false, 5, "x", true, {}, io.stdout, print, coroutine.create(function() end), fuzz.light() }
   if newproxy then some[#some + 1] = newproxy(true) end
   if jit then some[#some + 1] = require "ffi".new("uint64_t[8]") end
   return some[k % #some + 1] or nil

@@ -95,7 +95,7 @@ static void take_tiers(input *in, bp_options *o, size_t *tiers) {
     }
 }
 
-static void take_options(input *in, bp_options *o, size_t *tiers, char *name) {
+static void take_options(input *in, bp_options *o, size_t *tiers, char *name, char letter) {
     static const size_t idle[] = {64 * MIB, 0, 1, 4096, MIB, 16 * MIB, 5 * MIB, SIZE_MAX};
     static const size_t recent[] = {256, 0, 1, 3, 16, 100, 65536, 65537};
     static const size_t region[] = {64 * MIB, 1, 4 * MIB, 12 * MIB, 0, SIZE_MAX};
@@ -107,7 +107,7 @@ static void take_options(input *in, bp_options *o, size_t *tiers, char *name) {
     o->recent_mode = (bp_recent_mode)(sizes >> 6);
     o->region_size = region[(rest & 7) % COUNT_OF(region)];
     size_t length = rest >> 3 < 30 ? rest >> 3 : 33 + (size_t)(rest >> 3); /* 63 or 64 at most */
-    memset(name, 'n', length);
+    memset(name, letter, length);
     name[length] = '\0';
     o->name = rest >> 3 == 1 ? NULL : name;
 }
@@ -132,7 +132,7 @@ static void op_create(input *in) {
     bp_options o;
     bp_error error = {BP_OK, 99, "stale"};
     model *m = take_model(in);
-    take_options(in, &o, tiers, name);
+    take_options(in, &o, tiers, name, (char)('a' + (m - models))); /* open pools have names apart */
     if (m->pool != NULL) return;
     bp_pool *pool = bp_pool_create(&o, &error);
     if (!valid(&o, &index)) {

@@ -58,9 +58,12 @@ op(21, "forged", function() -- our metatables on strangers
 end)
 
 -- A bomb: a finalizer that runs an operation, and may end in an error. Not where traces
--- run: LuaJIT 2.1 crashes when such an error comes out of the exit of one.
+-- run: LuaJIT 2.1 crashes when such an error comes out of the exit of one. Not on 5.2,
+-- whose collector also runs between the calls under test.
+local may_raise = _VERSION ~= "Lua 5.2"
+
 op(22, "bomb", function()
-  local text, raises = M.cut(6), byte() % 2 == 0 and not (jit and jit.status())
+  local text, raises = M.cut(6), byte() % 2 == 0 and may_raise and not (jit and jit.status())
   local function finalizer()
     if M.in_finalizer or M.closed then return end
     M.in_finalizer, M.disturbed = true, M.disturbed + 1
@@ -84,7 +87,7 @@ op(23, "collect", function()
   local what = how % 3 == 0 and "collect" or "step"
   local before = M.disturbed
   local ok, message = pcall(collectgarbage, what, what == "step" and how or 0)
-  collectgarbage "stop"
+  M.collector "stop"
   must(ok or M.disturbed > before, "collectgarbage: %s", tostring(message))
 end)
 

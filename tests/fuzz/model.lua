@@ -67,10 +67,16 @@ function M.pick(list, n) return list[M.byte() % (n or #list) + 1] end
 
 -- ---- calls ---------------------------------------------------------------------
 
+-- "stop" or "restart". A collector that runs can raise a finalizer's error even here.
+function M.collector(what)
+  if M.in_finalizer then return end
+  repeat until pcall(collectgarbage, what)
+end
+
 local function guarded(f, ...)
-  if not M.in_finalizer then collectgarbage "restart" end
+  M.collector "restart"
   local ok, a, b, c = pcall(f, ...)
-  if not M.in_finalizer then collectgarbage "stop" end
+  M.collector "stop"
   return ok, a, b, c
 end
 

@@ -56,7 +56,7 @@ end
 -- An error is a stranger's, out of a bomb.
 local function collect()
   pcall(collectgarbage)
-  collectgarbage "stop"
+  M.collector "stop"
 end
 
 return { run = run, drop = M.drop, finish = M.finish, closing = closing, collect = collect }
