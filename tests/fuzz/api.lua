@@ -198,6 +198,54 @@ op(15, "forget", function()
   if h then M.forget(h) end
 end)
 
+-- ---- names and tokens ------------------------------------------------------------
+
+op(40, "export", function()
+  local h, slot = take_handle(), byte() % 4 + 1
+  if not h or M.tokens[slot] then return end
+  local ok, text = attempt(h.owned > 0, "export", call "export", h.ud)
+  if not ok then return end
+  must(type(text) == "string" and #text < 48, "export: no token")
+  M.tokens[slot] = { text = text, block = h.block }
+  h.block.refs = h.block.refs + 1
+end)
+
+-- A finalizer that ran before the import's check may have changed nothing here: only ops do.
+op(41, "import", function()
+  local slot = byte() % 4 + 1
+  local token = M.tokens[slot]
+  if not token then return end
+  M.tokens[slot] = nil
+  local ok, ud = attempt(true, "import", bytepool.import, token.text)
+  if not ok then -- by a stranger's error, before the reference was taken over
+    M.lost[#M.lost + 1] = token
+    return
+  end
+  token.block.refs = token.block.refs - 1
+  M.add_handle(ud, token.block)
+  attempt(false, "import", bytepool.import, token.text)
+end)
+
+op(42, "forge", function()
+  local token, b = M.tokens[byte() % 4 + 1], byte()
+  local text = token and token.text or odd[b % ODD + 1]
+  if token then
+    local at = b % #text + 1
+    text = text:sub(1, at - 1) .. string.char(byte() % 128 + 128) .. text:sub(at + 1)
+  end
+  attempt(false, "import", bytepool.import, text)
+end)
+
+op(43, "open", function()
+  local pool = take_pool()
+  if not pool then return end
+  local name = pool.open and core.pool_methods.get_pool_stats(pool.ud).name or odd[byte() % ODD + 1]
+  local ok, ud = attempt(type(name) == "string", "open", bytepool.open, name)
+  if not ok then return end
+  if pool.open and name ~= "" then must(ud, "open: no pool of that name") end
+  if ud then attempt(true, "close", M.caller(pool_methods, "close"), ud) end
+end)
+
 -- ---- bytes ---------------------------------------------------------------------
 
 -- A copy that a stranger's error cut short leaves a handle behind, for the collector.

@@ -7,7 +7,7 @@
  */
 #include <pthread.h>
 
-#include "core_pools.h"
+#include "core_tokens.h"
 
 /* ---- the second thread ------------------------------------------------------- */
 
@@ -81,7 +81,7 @@ static void get(input *in, bool raw) {
         must(p == NULL && errno == EINVAL, "a get beyond BP_MAX_SIZE");
         return;
     }
-    entry e = {m, b, p, n, block, tier, 1, keys += 2};
+    entry e = {m, b, p, n, block, tier, 1, 0, keys += 2};
     if (p == NULL) {
         must(e.capacity >= MAY_FAIL && errno == ENOMEM, "get failed");
         return;
@@ -128,8 +128,10 @@ static void gone(const entry *e) {
     stale_add(&was);
 }
 
+/* What tokens own is theirs. */
 static void give(entry *e, bool put) {
     verify_entry(e);
+    if (e->refs == e->tokens) return;
     model *m = e->m;
     m->stirred = m->stirred || thread_now != 0;
     if (e->b == NULL) {
@@ -156,6 +158,7 @@ static void op_put(input *in) {
 }
 
 static void op_release_some(input *in) {
+    import_all();
     for (size_t left = take(in) % LIVE; left > 0 && live_count > 0; left--) {
         give(&live[live_count - 1], left & 1);
     }
@@ -307,6 +310,11 @@ static const struct op {
     {"recent", op_recent},
     {"helper_exit", op_helper_exit},
     {"others", op_others},
+    {"export", op_export},
+    {"import", op_import},
+    {"forge", op_forge},
+    {"open", op_open},
+    {"same_name", op_same_name},
 };
 
 /* The walk over all slabs now and then, and at the end. */
@@ -318,6 +326,7 @@ static void compare_all(bool deep) {
 
 /* All comes back, and the pools end with nothing out. */
 static void finish(void) {
+    import_all();
     while (live_count > 0) give(&live[live_count - 1], false);
     helper_exit();
     compare_all(true);
@@ -338,6 +347,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     input in = {data, data + size};
     memset(models, 0, sizeof models);
     memset(stale, 0, sizeof stale);
+    memset(tokens, 0, sizeof tokens);
     live_count = stale_count = keys = 0;
     for (step = 0; step < 400 && in.at < in.end; step++) {
         const uint8_t *from = in.at;

@@ -17,7 +17,7 @@ typedef struct model {
     bool exact;
     uint64_t got[BP_MAX_TIERS + 1], put[BP_MAX_TIERS + 1], alone_lengths;
     uint64_t requests, recent[RING];
-    size_t live, live_bytes, largest;
+    size_t live, live_bytes, largest, exported;
     unsigned requester; /* the first thread that got something here */
     bool mixed;         /* and another one did too */
     bool stirred;       /* trim may find fresh blocks that others overtook */
@@ -28,7 +28,7 @@ typedef struct entry {
     bp_buffer *b; /* NULL: raw */
     unsigned char *p;
     size_t length, capacity, tier;
-    uint32_t refs;
+    uint32_t refs, tokens; /* how many of the references are tokens' */
     uint64_t key;
 } entry;
 
@@ -141,6 +141,7 @@ static void compare(const model *m, bool deep) {
     must(s.in_use == m->live, "in_use");
     must(s.in_use_bytes == m->live_bytes, "in_use_bytes");
     must(s.max_idle == m->max_idle, "max_idle");
+    must(s.exported == m->exported, "exported");
     must(s.threads <= 2, "threads");
     if (deep && bp_pool_check(m->pool, message, sizeof message) != BP_OK) {
         fuzz_fail("core", step, message);

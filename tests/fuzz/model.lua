@@ -10,6 +10,7 @@ local fuzz = require "fuzz" -- by lua.c
 
 local M = {
   pools = {}, handles = {}, functions = {}, threads = {}, raws = {},
+  tokens = {}, lost = {}, -- lost: an import was cut short by a stranger's error
   disturbed = 0,       -- how often a stranger's finalizer ran
   in_finalizer = false,
   failure = nil,       -- the first thing that was wrong
@@ -231,11 +232,24 @@ function M.compare(deep)
   until M.disturbed == disturbed_at
 end
 
+-- Tokens outlive their state.
+function M.take_tokens()
+  for _, list in ipairs { M.tokens, M.lost } do
+    for slot, token in pairs(list) do
+      core.import(token.text):release()
+      token.block.refs = token.block.refs - 1
+      settle(token.block)
+      list[slot] = nil
+    end
+  end
+end
+
 -- Lets everything go; lua.c collects then, and calls M.finish.
 function M.drop()
   M.closed = true
   for _, h in pairs(M.handles) do M.forget(h) end
   M.handles, M.functions, M.threads = {}, {}, {}
+  M.take_tokens()
 end
 
 function M.finish()

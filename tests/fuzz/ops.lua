@@ -50,6 +50,7 @@ end
 
 local function closing()
   M.closed = true -- a state that closes runs no more bombs
+  M.take_tokens()
   if M.failure then error(M.failure, 0) end
 end
 
