@@ -9,7 +9,7 @@ bp_buffer *bp_buffer_get(bp_pool *pool, size_t n) {
 
 int bp_buffer_retain(bp_buffer *b) {
     uint32_t refs = bp_peek(&b->refs);
-    if (BP_UNLIKELY(refs - 1u >= BP_MAX_REFS - 1u)) {
+    if (BP_UNLIKELY(BP_REFS(refs) - 1u >= BP_MAX_REFS - 1u || refs == BP_RAW_REF)) {
         return refs == 0 ? BP_ERR_DEAD : refs == BP_RAW_REF ? BP_ERR_KIND : BP_ERR_LIMIT;
     }
     bp_ref_take(&b->refs);
@@ -23,7 +23,7 @@ int bp_buffer_release(bp_pool *pool, bp_buffer *b) {
         if (BP_UNLIKELY(refs == 0 || refs == BP_RAW_REF)) {
             return refs == 0 ? BP_ERR_DEAD : BP_ERR_KIND;
         }
-        if (bp_ref_drop(&b->refs) > 1) {
+        if (BP_REFS(bp_ref_drop(&b->refs)) > 1) {
             return BP_OK;
         }
     }
@@ -74,4 +74,4 @@ size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b) {
     return b->bin < pool->tier_count ? pool->sizes[b->bin] : (size_t)b->length;
 }
 
-uint32_t bp_buffer_ref_count(const bp_buffer *b) { return bp_peek(&b->refs) & ~BP_RAW_MARK; }
+uint32_t bp_buffer_ref_count(const bp_buffer *b) { return BP_REFS(bp_peek(&b->refs)); }

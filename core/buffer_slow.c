@@ -127,12 +127,24 @@ int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b) {
     return BP_OK;
 }
 
+/* Ordered, so that whoever sees the bit sees all that was written before. */
+int bp_buffer_freeze(bp_buffer *b) {
+    uint32_t refs = bp_peek(&b->refs);
+    if (refs == 0 || refs == BP_RAW_REF) {
+        return refs == 0 ? BP_ERR_DEAD : BP_ERR_KIND;
+    }
+    atomic_fetch_or_explicit(&b->refs, BP_FROZEN_BIT, memory_order_release);
+    return BP_OK;
+}
+
+bool bp_buffer_is_frozen(const bp_buffer *b) { return (bp_acquire(&b->refs) & BP_FROZEN_BIT) != 0; }
+
 int bp_buffer_put(bp_pool *pool, bp_buffer *b) {
     if (b == NULL || !bp__header_valid(pool, b)) {
         return BP_ERR_FOREIGN;
     }
     uint32_t refs = bp_acquire(&b->refs);
-    if (refs != 1) {
+    if (BP_REFS(refs) != 1 || refs == BP_RAW_REF) {
         return refs == 0 ? BP_ERR_DEAD : refs == BP_RAW_REF ? BP_ERR_KIND : BP_ERR_SHARED;
     }
     return bp_buffer_release(pool, b);

@@ -22,6 +22,7 @@
 #ifndef BYTEPOOL_H
 #define BYTEPOOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -144,7 +145,7 @@ BP_API size_t bp_pool_trim(bp_pool *pool);
 BP_API bp_buffer *bp_buffer_get(bp_pool *pool, size_t n);
 
 /* One more reference. The caller must own one.
- * BP_ERR_DEAD: it has none left. BP_ERR_LIMIT: 2^30 references. BP_ERR_KIND: it is raw. */
+ * BP_ERR_DEAD: it has none left. BP_ERR_LIMIT: 2^29 references. BP_ERR_KIND: it is raw. */
 BP_API int bp_buffer_retain(bp_buffer *b);
 
 /* One reference less; the last one takes the buffer back. `pool` is the pool it
@@ -155,6 +156,16 @@ BP_API int bp_buffer_release(bp_pool *pool, bp_buffer *b);
 /* release for a sole owner. BP_ERR_SHARED: others hold references, nothing
  * changed. BP_ERR_FOREIGN: b is no buffer of this pool. BP_ERR_KIND: it is raw. */
 BP_API int bp_buffer_put(bp_pool *pool, bp_buffer *b);
+
+/* From now on nobody should write to b, which handlers and threads may then share; it is thawed
+ * by going back to its pool. The library itself never writes to a payload: bindings and
+ * programs ask. BP_ERR_DEAD; BP_ERR_KIND: it is raw. The caller must own a reference. */
+BP_API int bp_buffer_freeze(bp_buffer *b);
+BP_API bool bp_buffer_is_frozen(const bp_buffer *b);
+
+/* A buffer begins with an atomic 32-bit word: its references, and this bit where it is
+ * frozen. For bindings that compile the two questions into their own code. */
+#define BP_FROZEN_BIT 0x40000000u
 
 /* Accessors. The caller must own a reference. Capacity is the tier's size, or the
  * length asked for where the buffer was allocated alone. */

@@ -19,6 +19,7 @@
  *   slot       a pool's place in every thread's table of caches
  *   zombie     a destroyed pool that waits for its last buffer
  *   opens      the creator and each bp_pool_open; the last destroy closes the pool
+ *   frozen     not to be written any more: a bit of refs, which the next get clears
  *   token      a reference as a text; the table of token.c owns it
  *
  * Memory of a region (indexes and offsets inside, no pointers):
@@ -74,9 +75,10 @@
 #define BP_NO_SLAB      UINT32_MAX
 #define BP_CACHE_BYTES  ((size_t)1 << 20) /* most a bin holds, or one block */
 #define BP_CACHE_BLOCKS 256u
-#define BP_MAX_REFS     0x40000000u
+#define BP_MAX_REFS     0x20000000u
 #define BP_RAW_MARK     0x80000000u
 #define BP_RAW_REF      (BP_RAW_MARK | 1u) /* refs of a block that is out raw */
+#define BP_REFS(refs)   ((refs) & ~(BP_RAW_MARK | BP_FROZEN_BIT))
 
 /* A header. All zero: never handed out. Idle: refs 0. `bin`, `slab`, `index` and
  * `to_data` are written once, when the block is carved; the rest by its getter. */

@@ -296,6 +296,35 @@ START_TEST(texts_and_version) {
 }
 END_TEST
 
+/* The mark is a bit of the count: it must not show in it, nor stay for the next getter. */
+START_TEST(a_frozen_buffer_counts_as_any_other) {
+    CREATE(pool);
+    bp_buffer *b = bp_buffer_get(pool, 100);
+    ck_assert(!bp_buffer_is_frozen(b));
+    ck_assert_int_eq(bp_buffer_freeze(b), BP_OK);
+    ck_assert_int_eq(bp_buffer_freeze(b), BP_OK);
+    ck_assert(bp_buffer_is_frozen(b));
+    ck_assert_uint_eq(bp_buffer_ref_count(b), 1);
+    ck_assert_int_eq(bp_buffer_retain(b), BP_OK);
+    ck_assert_uint_eq(bp_buffer_ref_count(b), 2);
+    ck_assert_int_eq(bp_buffer_put(pool, b), BP_ERR_SHARED);
+    ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
+    ck_assert(bp_buffer_is_frozen(b));
+    ck_assert_int_eq(bp_buffer_put(pool, b), BP_OK);
+    ck_assert_int_eq(bp_buffer_freeze(b), BP_ERR_DEAD);
+    bp_buffer *next = bp_buffer_get(pool, 100);
+    ck_assert_ptr_eq(next, b);
+    ck_assert(!bp_buffer_is_frozen(next));
+    ck_assert_int_eq(bp_buffer_freeze(next), BP_OK);
+    ck_assert_int_eq(bp_buffer_release(pool, next), BP_OK);
+    void *p = bp_raw_get(pool, 100, NULL);
+    ck_assert_ptr_eq(p, bp_buffer_data(b));
+    ck_assert_int_eq(bp_buffer_freeze(b), BP_ERR_KIND);
+    ck_assert_int_eq(bp_raw_put(pool, p), BP_OK);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("buffer");
     TCase *tc = add_case(suite, "one");
@@ -312,5 +341,6 @@ int main(void) {
     tcase_add_test(tc, every_tier_at_its_edges);
     tcase_add_test(tc, neighbours_never_overlap);
     tcase_add_test(tc, texts_and_version);
+    tcase_add_test(tc, a_frozen_buffer_counts_as_any_other);
     return run_suite(suite);
 }
