@@ -66,6 +66,17 @@ describe("bytepool.open", function()
     h.new({ name = name }):close()
   end)
 
+  it("finds a pool that expvar knows already", function()
+    local name = new_name()
+    local pool = h.new({ name = name }):expvar(name)
+    local same = bytepool.open(name):expvar(name)
+    local other = h.new()
+    assert.is_false(pcall(other.expvar, other, name))
+    other:close()
+    same:close()
+    pool:close()
+  end)
+
   it("finds the default pool", function()
     local default = bytepool.default()
     local same = bytepool.open("default")
@@ -138,9 +149,12 @@ describe("a token", function()
   end)
 end)
 
--- What a thread is given goes by value; it finds the module where this state did.
+-- What a thread is given goes by value; it finds the module where this state did, and its
+-- compiler is off where this state's is.
+local jit = rawget(_G, "jit")
+local jit_off = jit and not jit.status() or false
 local function in_thread(fn, ...)
-  local thread = uv.new_thread(fn, package.path, package.cpath, ...)
+  local thread = uv.new_thread(fn, package.path, package.cpath, jit_off, ...)
   assert(thread:join())
 end
 
@@ -155,8 +169,9 @@ describe("states in threads of lua-luv", function()
     local pool = h.new({ name = name })
     local request = pool:from_string("ping")
     local box = os.tmpname()
-    in_thread(function(path, cpath, pool_name, token, file)
+    in_thread(function(path, cpath, off, pool_name, token, file)
       package.path, package.cpath = path, cpath
+      if off then _G.jit.off() end
       local bp = require "bytepool"
       local theirs = assert(bp.open(pool_name))
       local got = bp.import(token)
@@ -183,8 +198,9 @@ describe("states in threads of lua-luv", function()
   it("may come, use the default pool and go, many times", function()
     local pool = bytepool.default()
     for _ = 1, 30 do
-      in_thread(function(path, cpath)
+      in_thread(function(path, cpath, off)
         package.path, package.cpath = path, cpath
+        if off then _G.jit.off() end
         local theirs = require("bytepool").default()
         for n = 1, 100 do
           local b = theirs:get_buffer(n * 50)
@@ -195,12 +211,36 @@ describe("states in threads of lua-luv", function()
     h.all_back(pool)
   end)
 
+  it("race for the default pool, and always get one and no message", function()
+    for _ = 1, 3 do
+      local threads = {}
+      for i = 1, 4 do
+        threads[i] = uv.new_thread(function(path, cpath, off)
+          package.path, package.cpath = path, cpath
+          if off then _G.jit.off() end
+          local bp = require "bytepool"
+          for _ = 1, 500 do
+            local pool, message = bp.default()
+            if not pool or message then
+              io.stderr:write("default: ", tostring(pool), " ", tostring(message), "\n")
+              os.exit(1)
+            end
+            pool:close()
+          end
+        end, package.path, package.cpath, jit_off)
+      end
+      for i = 1, 4 do threads[i]:join() end
+    end
+    assert.equal("pool", bytepool.type(bytepool.default()))
+  end)
+
   it("get a buffer's bytes back from a worker of the thread pool", function()
     local name = new_name()
     local pool = h.new({ name = name })
     local sum, expected = 0, 0
-    local work = uv.new_work(function(path, cpath, token)
+    local work = uv.new_work(function(path, cpath, off, token)
       package.path, package.cpath = path, cpath
+      if off then _G.jit.off() end
       local buf = require("bytepool").import(token)
       local n = #buf:tostring()
       buf:release()
@@ -208,7 +248,7 @@ describe("states in threads of lua-luv", function()
     end, function(n) sum = sum + n end)
     for i = 1, 50 do
       local buf = pool:from_string(("x"):rep(i * 100))
-      work:queue(package.path, package.cpath, buf:export())
+      work:queue(package.path, package.cpath, jit_off, buf:export())
       buf:release()
       expected = expected + i * 100
     end

@@ -39,6 +39,11 @@ bpl_handle *bpl_to_handle(lua_State *L, int arg) {
     return h != NULL && h->seal == BPL_HANDLE_SEAL(h) ? h : NULL;
 }
 
+bpl_handle *bpl_to_blank(lua_State *L, int arg) {
+    bpl_handle *h = checked_userdata(L, arg, sizeof *h, BPL_LIVE, BPL_LIVE);
+    return h != NULL && h->seal == BPL_BLANK_SEAL(h) ? h : NULL;
+}
+
 bpl_pool *bpl_to_pool(lua_State *L, int arg) {
     bpl_pool *p = checked_userdata(L, arg, sizeof *p, BPL_POOL, BPL_POOL);
     return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p : NULL;

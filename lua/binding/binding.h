@@ -51,13 +51,15 @@ typedef struct bpl_pool {
 
 /* from handle.c: exported for the FFI bodies, which pass the userdata itself after a
  * look at its metatable. Each is one step to Lua: no finalizer runs inside. */
-#define BPL_E_CLOSED (-100) /* beside bp_status: the pool is closed, or is none */
+#define BPL_E_CLOSED (-100) /* beside bp_status: a closed pool, a used blank, or neither */
 typedef struct bpl_raw {
     size_t capacity;       /* of the last get, */
     uint32_t ticket, next; /* and its number: a finalizer that ran meanwhile may have called get */
 } bpl_raw;
 BPL_EXPORT int bytepool_handle_fill(void *blank, void *pool, int64_t n);
 BPL_EXPORT int bytepool_handle_release(void *handle, const void *dead, int place);
+BPL_EXPORT int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, int sole);
+BPL_EXPORT int bytepool_handle_write(void *handle, double pos, const char *s, size_t count);
 BPL_EXPORT int bytepool_handle_retain(void *handle);
 BPL_EXPORT uint32_t bytepool_handle_ref_count(const void *handle);
 BPL_EXPORT void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out);
@@ -72,6 +74,8 @@ void bpl_handle_give_back(bpl_handle *h); /* all that it owns */
     "    size_t length; void *block, *pool; uint32_t owned; } bytepool_handle;\n" \
     "int bytepool_handle_fill(void *, void *, int64_t);\n"                        \
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
+    "int bytepool_handle_put(void *, void *, const void *, int, int);\n"          \
+    "int bytepool_handle_write(void *, double, const char *, size_t);\n"          \
     "int bytepool_handle_retain(void *);\n"                                       \
     "uint32_t bytepool_handle_ref_count(const void *);\n"                         \
     "typedef struct { intptr_t capacity; int32_t ticket, next; } bytepool_raw;\n" \
@@ -85,7 +89,8 @@ void bpl_handle_give_back(bpl_handle *h); /* all that it owns */
 int bpl_raise(lua_State *L, const char *format, ...) BPL_PRINTF(2, 3); /* printf's formats */
 const char *bpl_typename(lua_State *L, int arg);
 bpl_handle *bpl_to_handle(lua_State *L, int arg); /* dead ones too; NULL: no buffer */
-bpl_pool *bpl_to_pool(lua_State *L, int arg);     /* closed ones too; NULL: no pool */
+bpl_handle *bpl_to_blank(lua_State *L, int arg);
+bpl_pool *bpl_to_pool(lua_State *L, int arg); /* closed ones too; NULL: no pool */
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method);
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of);
 bp_pool *bpl_check_pool(lua_State *L, const char *method);
@@ -94,6 +99,7 @@ int64_t bpl_check_position(lua_State *L, int arg, const char *method, const char
 void bpl_push_shown(lua_State *L, int arg); /* a bad value, as messages show it */
 
 /* from buffer.c */
+void bpl_set_metatable(lua_State *L, int arg, int upvalue);
 bpl_handle *bpl_push_dead(lua_State *L); /* a new handle that owns nothing yet */
 int bpl_make_blanks(lua_State *L);
 int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool,
@@ -106,6 +112,7 @@ extern const luaL_Reg bpl_buffer_meta[];
 int bpl_buffer_export(lua_State *L);
 int bpl_import(lua_State *L);
 int bpl_open(lua_State *L);
+int bpl_same_pool(lua_State *L);
 
 /* from pool.c and stats.c */
 bpl_pool *bpl_push_closed_pool(lua_State *L); /* a new userdata without a pool yet */

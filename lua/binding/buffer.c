@@ -11,7 +11,7 @@
 /* ---- making and ending handles ------------------------------------------ */
 
 /* A script that changed the upvalue by the debug library must not crash us. */
-static void set_metatable(lua_State *L, int arg, int upvalue) {
+void bpl_set_metatable(lua_State *L, int arg, int upvalue) {
     lua_pushvalue(L, upvalue);
     if (lua_istable(L, -1)) {
         lua_setmetatable(L, arg);
@@ -23,7 +23,7 @@ static void set_metatable(lua_State *L, int arg, int upvalue) {
 bpl_handle *bpl_push_dead(lua_State *L) {
     bpl_handle *h = bpl_newuserdata(L, sizeof *h);
     *h = (bpl_handle){.seal = BPL_HANDLE_SEAL(h)};
-    set_metatable(L, lua_gettop(L), BPL_LIVE);
+    bpl_set_metatable(L, lua_gettop(L), BPL_LIVE);
     return h;
 }
 
@@ -54,7 +54,7 @@ int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool, size_t n) {
 
 void bpl_handle_release(lua_State *L, int arg, bpl_handle *h) {
     if (h->owned == 1) {
-        set_metatable(L, arg, BPL_DEAD);
+        bpl_set_metatable(L, arg, BPL_DEAD);
     }
     (void)bytepool_handle_release(h, NULL, 0);
 }
@@ -127,12 +127,17 @@ static int l_buffer_ref_count(lua_State *L) {
 }
 
 /* A handle that __gc has seen is dead, also when a script called it by hand or
- * brought the userdata back. Silent about anything else: an error here would come out of
- * a stranger's allocation. */
+ * brought the userdata back; a blank can not be filled any more, for it is finalized only
+ * once. Silent about anything else: an error here would come out of a stranger's allocation. */
 static int l_buffer_gc(lua_State *L) {
     bpl_handle *h = bpl_to_handle(L, 1);
     if (h != NULL) {
         bpl_handle_give_back(h);
+    } else {
+        h = bpl_to_blank(L, 1);
+        if (h != NULL) {
+            h->seal = NULL;
+        }
     }
     return 0;
 }

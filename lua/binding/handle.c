@@ -83,6 +83,33 @@ int bytepool_handle_release(void *handle, const void *dead, int place) {
     return BP_OK;
 }
 
+/* A release for buffers of that pool alone, and for a sole owner where `sole` is not 0. */
+int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, int sole) {
+    bpl_handle *h = live(handle);
+    bp_pool *p = open_pool(pool);
+    if (h == NULL || p == NULL || h->pool != p) {
+        return BPL_E_CLOSED;
+    }
+    if (sole != 0 && bp_buffer_ref_count(h->block) != 1) {
+        return BP_ERR_SHARED;
+    }
+    return bytepool_handle_release(handle, dead, place);
+}
+
+/* Bytes from pos (from 1) on, where they fit in the length: 0, or what the C method says. */
+int bytepool_handle_write(void *handle, double pos, const char *s, size_t count) {
+    bpl_handle *h = live(handle);
+    if (h == NULL || !(pos >= 1 && pos - 1 <= (double)h->length)) {
+        return BP_ERR_ARG;
+    }
+    size_t from = (size_t)pos - 1;
+    if ((double)from != pos - 1 || count > h->length - from) {
+        return BP_ERR_ARG;
+    }
+    memcpy(h->data + from, s, count);
+    return BP_OK;
+}
+
 int bytepool_handle_retain(void *handle) {
     bpl_handle *h = live(handle);
     int status = h != NULL ? bp_buffer_retain(h->block) : BP_ERR_DEAD;

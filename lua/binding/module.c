@@ -83,13 +83,9 @@ static int metatable_place(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"new_pools", bpl_new_pools},
-    {"open", bpl_open},
-    {"import", bpl_import},
-    {"type", l_type},
-    {"size_power_of_two", l_size_power_of_two},
-    {"size_stream", l_size_stream},
-    {NULL, NULL},
+    {"new_pools", bpl_new_pools},   {"open", bpl_open}, {"same_pool", bpl_same_pool},
+    {"import", bpl_import},         {"type", l_type},   {"size_power_of_two", l_size_power_of_two},
+    {"size_stream", l_size_stream}, {NULL, NULL},
 };
 
 /* Sets functions in the table at the top, each with the three metatables (at stack
@@ -169,6 +165,8 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_pushliteral(L, BP_VERSION);
     lua_setfield(L, 4, "_VERSION");
     set_number(L, (double)BP_MAX_SIZE, 4, "max_size");
+    lua_pushstring(L, bp_strerror(BP_ERR_EXISTS));
+    lua_setfield(L, 4, "name_taken");
     set_number(L, BP_MAX_TIERS, 4, "max_tiers");
     make_type(L, 1, "bytepool.buffer", bpl_buffer_methods, bpl_buffer_meta);
     fill_metatable(L, 2, "bytepool.buffer", bpl_buffer_meta, "__gc");

@@ -7,8 +7,7 @@
 bpl_pool *bpl_push_closed_pool(lua_State *L) {
     bpl_pool *p = bpl_newuserdata(L, sizeof *p);
     *p = (bpl_pool){.seal = BPL_POOL_SEAL(p)};
-    lua_pushvalue(L, BPL_POOL);
-    lua_setmetatable(L, -2);
+    bpl_set_metatable(L, lua_gettop(L), BPL_POOL);
     return p;
 }
 

@@ -8,6 +8,13 @@ static int push_token(lua_State *L) {
     return 1;
 }
 
+/* same_pool(a, b): whether two pool userdata are one pool. */
+int bpl_same_pool(lua_State *L) {
+    const bpl_pool *a = bpl_to_pool(L, 1), *b = bpl_to_pool(L, 2);
+    lua_pushboolean(L, a != NULL && b != NULL && a->pool == b->pool);
+    return 1;
+}
+
 static void take_back(const char *token) {
     bp_pool *pool;
     bp_buffer *b;
@@ -16,11 +23,13 @@ static void take_back(const char *token) {
     }
 }
 
-/* A token that no memory is left to tell would keep its block for good. */
+/* A token that no memory is left to tell would keep its block for good: what may allocate
+ * stands before the export, or is called in protected mode. */
 int bpl_buffer_export(lua_State *L) {
     char token[BP_TOKEN_SIZE];
     lua_settop(L, 1);
     lua_pushcfunction(L, push_token);
+    lua_pushlightuserdata(L, token);
     const bpl_handle *h = bpl_check_handle(L, 1, "export");
     int status = bp_buffer_export(h->pool, h->block, token);
     if (status == BP_ERR_NOMEM) {
@@ -31,7 +40,6 @@ int bpl_buffer_export(lua_State *L) {
     if (status != BP_OK) {
         return bpl_raise(L, "export: %s", bp_strerror(status));
     }
-    lua_pushlightuserdata(L, token);
     if (lua_pcall(L, 1, 1, 0) != 0) {
         take_back(token);
         return lua_error(L);

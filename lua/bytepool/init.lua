@@ -130,18 +130,21 @@ bytepool.import = core.import
 local default
 
 --- One ready pool with power-of-two tiers, the same at each call and in all Lua states of
--- the process, for programs that want no choice. When it was closed, a new one.
+-- the process, for programs that want no choice: whoever closes it closes it for all of
+-- its state, and the next call gives a new one. It is the pool of the name "default".
 ---@return bytepool.Pool|nil pool
 ---@return string? message
 function bytepool.default()
     if core.type(default) == "pool" then return default end
     local message
-    default = core.open("default")
-    if not default then
-        default, message = bytepool.new_pools(core.size_power_of_two(), {name = "default"})
-        default = default or core.open("default") -- another thread was faster
-    end
-    return default, message
+    repeat -- other threads may make it and close it meanwhile
+        default = core.open("default")
+        if not default then
+            default, message = bytepool.new_pools(core.size_power_of_two(), {name = "default"})
+        end
+    until default or message ~= core.name_taken
+    if default then return default end
+    return nil, message
 end
 
 -- The one pool method that needs no C: publishing is the report's business.

@@ -8,7 +8,9 @@
 -- Where a body is interpreted, each pointer or 64-bit number that it reads is a new
 -- cdata, whose allocation can run a stranger's finalizer, which can release this very
 -- buffer. So a body reads all it needs first, then looks whether the handle lives, a
--- plain number, and uses what it read at once. What changes a count is one C call.
+-- plain number, and uses what it read at once. What changes a count or a byte is one C
+-- call. Only a debug hook that runs between these instructions and releases the very buffer
+-- sees byte and tostring read what is no longer its own.
 
 local core = require "bytepool.core"
 
@@ -17,7 +19,7 @@ local jit = rawget(_G, "jit")
 if not clib or not jit.status() then return false end
 
 local ffi, C, is, LIVE = clib.ffi, clib.C, clib.is, clib.live
-local cast, copy, ffi_string = ffi.cast, ffi.copy, ffi.string
+local cast, ffi_string = ffi.cast, ffi.string
 local floor, tonumber, type = math.floor, tonumber, type
 local handle_pointer, char_pointer = ffi.typeof("bytepool_handle *"), ffi.typeof("char *")
 local MAX_STRING = 2 ^ 31 - 256 -- LuaJIT's own bound; ffi.string would cut the length
@@ -30,10 +32,11 @@ local function replace(name, make, of)
 end
 
 -- Getting. Only C makes userdata, and leaving a trace for a C function costs 10 ns: so C makes
--- BATCH blanks at once, and a get fills one by an FFI call. Nobody else can have a blank: were
--- this interrupted by a hook that gets too, one of the two finds it filled and asks C.
+-- BATCH blanks at once, and a get fills one by an FFI call. A blank is filled once: were this
+-- interrupted by a hook that gets too, or finalized with its state, the fill is refused and C
+-- makes a userdata.
 local POOL, MAX_SIZE = clib.pool, core.max_size
-local BATCH = 64
+local BATCH, NO_MEMORY = 64, -2
 local blanks, left = {}, 0
 
 local function get_by_blank(c_get)
@@ -47,7 +50,9 @@ local function get_by_blank(c_get)
         if type(n) == "number" and n >= 0 and n <= MAX_SIZE and n == floor(n) and is(pool, POOL) then
             local blank = blanks[at]
             blanks[at], left = false, at - 1
-            if blank and C.bytepool_handle_fill(blank, pool, n) == 0 then return blank end
+            local status = blank and C.bytepool_handle_fill(blank, pool, n)
+            if status == 0 then return blank end
+            if status == NO_MEMORY then return nil, "out of memory" end
         end
         return c_get(pool, n)
     end
@@ -69,6 +74,19 @@ if PLACE ~= 0 then
             return c_release(buf)
         end
     end)
+
+    local function put_body(sole)
+        return function(c_put)
+            return function(pool, buf)
+                if is(buf, LIVE) and is(pool, POOL) and C.bytepool_handle_put(buf, pool, DEAD, PLACE, sole) == 0 then
+                    return
+                end
+                return c_put(pool, buf)
+            end
+        end
+    end
+    replace("put", put_body(1), pool_methods)
+    replace("release_buffer", put_body(0), pool_methods)
 end
 
 replace("retain", function(c_retain)
@@ -116,14 +134,9 @@ end)
 
 replace("set_string", function(c_set_string)
     return function(buf, pos, s)
-        local h, data, length = look(buf)
-        if h ~= nil and type(s) == "string" and type(pos) == "number" and pos >= 1
-            and pos == floor(pos) and #s <= length - (pos - 1) then
-            local at = data + (pos - 1)
-            if h.owned > 0 then
-                copy(at, s, #s)
-                return buf
-            end
+        if is(buf, LIVE) and type(pos) == "number" and type(s) == "string"
+            and C.bytepool_handle_write(buf, pos, s, #s) == 0 then
+            return buf
         end
         return c_set_string(buf, pos, s)
     end

@@ -7,6 +7,7 @@
 -- Since 0.1.0.
 -- @module bytepool.report
 
+local core = require "bytepool.core"
 local options = require "bytepool.options"
 
 local report = {}
@@ -112,7 +113,7 @@ function report.publish(prefix, pool, level)
             .. options.show(prefix, true), level)
     end
     local holder = published[prefix]
-    if holder ~= nil and not rawequal(holder, pool) and is_open(holder) then
+    if holder ~= nil and is_open(holder) and not core.same_pool(holder, pool) then
         error(("expvar: prefix %s is held by another pool"):format(options.quote(prefix)), level)
     end
     published[prefix] = pool
