@@ -7,7 +7,7 @@
 --
 -- No collector helps here: a pointer that is not put stays out, and one that is out when
 -- the pool is closed can not be put any more. Where Lua itself runs out of memory within
--- get, the pointer is lost with it. put refuses foreign and repeated pointers
+-- get, or a stranger's finalizer or hook raises there, the pointer is lost. put refuses foreign and repeated pointers
 -- and those of buffer handles; but a stale pointer whose block was handed out raw again
 -- can not be told from the new owner's.
 --
