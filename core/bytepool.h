@@ -178,15 +178,24 @@ BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b);
 
 #define BP_TOKEN_SIZE 48 /* bytes of a token, its zero counted */
 
+/* The part of a buffer that a token stands for; the library hands it on unread. */
+typedef struct bp_part {
+    size_t offset, length; /* bytes of the payload */
+    uint32_t mark;         /* the exporter's own */
+} bp_part;
+
 /* Stores a printable token that owns one more reference of b, for whoever in this process
  * imports it. The caller must own a reference, and keeps it. A token that nobody imports
- * keeps its block for good. BP_ERR_NOMEM; what bp_buffer_retain says. */
-BP_API int bp_buffer_export(bp_pool *pool, bp_buffer *b, char token[BP_TOKEN_SIZE]);
+ * keeps its block for good. part may be NULL: all of it. BP_ERR_NOMEM; what
+ * bp_buffer_retain says. */
+BP_API int bp_buffer_export(bp_pool *pool, bp_buffer *b, const bp_part *part,
+                            char token[BP_TOKEN_SIZE]);
 
 /* Takes over a token's reference, once: stores the buffer, which the caller owns from now
- * on, and its pool, which lives as long as the buffer is out. BP_ERR_TOKEN: used already, or
- * never given. BP_ERR_COPY: another copy of this library gave it. */
-BP_API int bp_buffer_import(const char *token, bp_pool **pool, bp_buffer **b);
+ * on, its pool, which lives as long as the buffer is out, and the part where that is not
+ * NULL. BP_ERR_TOKEN: used already, or never given. BP_ERR_COPY: another copy of this library
+ * gave it. */
+BP_API int bp_buffer_import(const char *token, bp_pool **pool, bp_buffer **b, bp_part *part);
 
 /* ---- raw pointers ------------------------------------------------------- */
 

@@ -27,6 +27,7 @@ _Static_assert(TOKEN_CHARS < BP_TOKEN_SIZE, "a token fits");
 typedef struct entry {
     bp_buffer *b; /* NULL: free */
     bp_pool *pool;
+    bp_part part;
     uint64_t secret;
     uint32_t next_free; /* number + 1 */
 } entry;
@@ -107,7 +108,7 @@ static bool grow_locked(void) {
     return true;
 }
 
-static int export_locked(bp_pool *pool, bp_buffer *b, char *token) {
+static int export_locked(bp_pool *pool, bp_buffer *b, const bp_part *part, char *token) {
     while (copy == 0) {
         copy = (uint32_t)secret_locked();
     }
@@ -123,6 +124,7 @@ static int export_locked(bp_pool *pool, bp_buffer *b, char *token) {
     first_free = e->next_free;
     e->b = b;
     e->pool = pool;
+    e->part = part != NULL ? *part : (bp_part){0, bp_buffer_length(b), 0};
     e->secret = secret_locked();
     out++;
     (void)snprintf(token, BP_TOKEN_SIZE, PREFIX "%08x-%08x-%016llx", (unsigned)copy,
@@ -131,9 +133,9 @@ static int export_locked(bp_pool *pool, bp_buffer *b, char *token) {
     return BP_OK;
 }
 
-int bp_buffer_export(bp_pool *pool, bp_buffer *b, char token[BP_TOKEN_SIZE]) {
+int bp_buffer_export(bp_pool *pool, bp_buffer *b, const bp_part *part, char token[BP_TOKEN_SIZE]) {
     pthread_mutex_lock(&bp__tokens);
-    int status = export_locked(pool, b, token);
+    int status = export_locked(pool, b, part, token);
     pthread_mutex_unlock(&bp__tokens);
     return status;
 }
@@ -157,7 +159,7 @@ static bool number(const char **text, unsigned digits, char end, uint64_t *value
 }
 
 static int import_locked(uint64_t of, uint64_t place, uint64_t secret, bp_pool **pool,
-                         bp_buffer **b) {
+                         bp_buffer **b, bp_part *part) {
     if (of != copy) {
         return BP_ERR_COPY;
     }
@@ -167,6 +169,9 @@ static int import_locked(uint64_t of, uint64_t place, uint64_t secret, bp_pool *
     }
     *pool = e->pool;
     *b = e->b;
+    if (part != NULL) {
+        *part = e->part;
+    }
     e->b = NULL;
     e->next_free = first_free;
     first_free = (uint32_t)place + 1;
@@ -179,7 +184,7 @@ static int import_locked(uint64_t of, uint64_t place, uint64_t secret, bp_pool *
     return BP_OK;
 }
 
-int bp_buffer_import(const char *token, bp_pool **pool, bp_buffer **b) {
+int bp_buffer_import(const char *token, bp_pool **pool, bp_buffer **b, bp_part *part) {
     uint64_t of, place, secret;
     const char *at = token + sizeof PREFIX - 1;
     if (strncmp(token, PREFIX, sizeof PREFIX - 1) != 0 || !number(&at, COPY_DIGITS, '-', &of) ||
@@ -187,7 +192,7 @@ int bp_buffer_import(const char *token, bp_pool **pool, bp_buffer **b) {
         return BP_ERR_TOKEN;
     }
     pthread_mutex_lock(&bp__tokens);
-    int status = import_locked(of, place, secret, pool, b);
+    int status = import_locked(of, place, secret, pool, b, part);
     pthread_mutex_unlock(&bp__tokens);
     return status;
 }

@@ -259,7 +259,7 @@ static void tokens(bp_pool **pool) {
     size_t given = 0;
     bp_buffer *b = get(*pool, 4096);
     for (size_t i = 0; b && i < COUNT_OF(list); i++) {
-        int status = bp_buffer_export(*pool, b, list[given]);
+        int status = bp_buffer_export(*pool, b, NULL, list[given]);
         must(status == BP_OK || status == BP_ERR_NOMEM, "export's status");
         given += status == BP_OK;
         must(bp_buffer_ref_count(b) == given + 1, "references of tokens");
@@ -268,7 +268,7 @@ static void tokens(bp_pool **pool) {
     for (size_t i = 0; i < given; i++) {
         bp_pool *of;
         bp_buffer *taken;
-        must(bp_buffer_import(list[i], &of, &taken) == BP_OK && taken == b, "import");
+        must(bp_buffer_import(list[i], &of, &taken, NULL) == BP_OK && taken == b, "import");
         must(bp_buffer_release(of, taken) == BP_OK, "release of what was imported");
     }
     release(*pool, b);

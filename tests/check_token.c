@@ -73,20 +73,20 @@ START_TEST(a_token_owns_a_reference_and_is_taken_once) {
     char token[BP_TOKEN_SIZE];
     bp_pool *of = NULL;
     bp_buffer *b = bp_buffer_get(pool, 100), *taken = NULL;
-    ck_assert_int_eq(bp_buffer_export(pool, b, token), BP_OK);
+    ck_assert_int_eq(bp_buffer_export(pool, b, NULL, token), BP_OK);
     for (const char *c = token; *c; c++) {
         ck_assert(*c > ' ' && *c < 127);
     }
     ck_assert_uint_eq(bp_buffer_ref_count(b), 2);
     ck_assert_uint_eq(stats_of(pool).exported, 1);
     ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
-    ck_assert_int_eq(bp_buffer_import(token, &of, &taken), BP_OK);
+    ck_assert_int_eq(bp_buffer_import(token, &of, &taken, NULL), BP_OK);
     ck_assert_ptr_eq(of, pool);
     ck_assert_ptr_eq(taken, b);
     ck_assert_uint_eq(bp_buffer_ref_count(b), 1);
     ck_assert_uint_eq(stats_of(pool).exported, 0);
     of = NULL;
-    ck_assert_int_eq(bp_buffer_import(token, &of, &taken), BP_ERR_TOKEN);
+    ck_assert_int_eq(bp_buffer_import(token, &of, &taken, NULL), BP_ERR_TOKEN);
     ck_assert_ptr_null(of);
     ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
 }
@@ -96,7 +96,7 @@ START_TEST(forged_tokens_are_refused) {
     char token[BP_TOKEN_SIZE], bad[BP_TOKEN_SIZE + 1];
     bp_pool *of;
     bp_buffer *b = bp_buffer_get(pool, 100), *taken;
-    ck_assert_int_eq(bp_buffer_export(pool, b, token), BP_OK);
+    ck_assert_int_eq(bp_buffer_export(pool, b, NULL, token), BP_OK);
     size_t length = strlen(token);
     for (size_t i = 0; i < length; i++) { /* one character changed */
         static const char others[] = "0f-gA \n";
@@ -105,7 +105,7 @@ START_TEST(forged_tokens_are_refused) {
             bad[i] = *c;
             bool same = *c == token[i];
             if (!same) {
-                int status = bp_buffer_import(bad, &of, &taken);
+                int status = bp_buffer_import(bad, &of, &taken, NULL);
                 ck_assert_msg(status == BP_ERR_TOKEN || status == BP_ERR_COPY, "%s: %d", bad,
                               status);
             }
@@ -113,11 +113,11 @@ START_TEST(forged_tokens_are_refused) {
     }
     for (size_t n = 0; n < length; n++) { /* cut short, or longer */
         snprintf(bad, sizeof bad, "%.*s", (int)n, token);
-        ck_assert_int_eq(bp_buffer_import(bad, &of, &taken), BP_ERR_TOKEN);
+        ck_assert_int_eq(bp_buffer_import(bad, &of, &taken, NULL), BP_ERR_TOKEN);
     }
     snprintf(bad, sizeof bad, "%s0", token);
-    ck_assert_int_eq(bp_buffer_import(bad, &of, &taken), BP_ERR_TOKEN);
-    ck_assert_int_eq(bp_buffer_import(token, &of, &taken), BP_OK);
+    ck_assert_int_eq(bp_buffer_import(bad, &of, &taken, NULL), BP_ERR_TOKEN);
+    ck_assert_int_eq(bp_buffer_import(token, &of, &taken, NULL), BP_OK);
     ck_assert_int_eq(bp_buffer_release(pool, taken), BP_OK);
     ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
 }
@@ -127,10 +127,10 @@ START_TEST(dead_and_raw_buffers_have_no_token) {
     char token[BP_TOKEN_SIZE];
     bp_buffer *b = bp_buffer_get(pool, 100);
     ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
-    ck_assert_int_eq(bp_buffer_export(pool, b, token), BP_ERR_DEAD);
+    ck_assert_int_eq(bp_buffer_export(pool, b, NULL, token), BP_ERR_DEAD);
     void *p = bp_raw_get(pool, 100, NULL); /* the same block again */
     ck_assert_ptr_eq(p, bp_buffer_data(b));
-    ck_assert_int_eq(bp_buffer_export(pool, b, token), BP_ERR_KIND);
+    ck_assert_int_eq(bp_buffer_export(pool, b, NULL, token), BP_ERR_KIND);
     ck_assert_int_eq(bp_raw_put(pool, p), BP_OK);
     ck_assert_uint_eq(stats_of(pool).exported, 0);
 }
@@ -141,10 +141,10 @@ START_TEST(a_token_outlives_its_pool) {
     bp_pool *ended = named("ended", NULL), *of;
     bp_buffer *b = bp_buffer_get(ended, 100), *taken;
     fill(bp_buffer_data(b), 100, 7);
-    ck_assert_int_eq(bp_buffer_export(ended, b, token), BP_OK);
+    ck_assert_int_eq(bp_buffer_export(ended, b, NULL, token), BP_OK);
     ck_assert_int_eq(bp_buffer_release(ended, b), BP_OK);
     bp_pool_destroy(ended);
-    ck_assert_int_eq(bp_buffer_import(token, &of, &taken), BP_OK);
+    ck_assert_int_eq(bp_buffer_import(token, &of, &taken, NULL), BP_OK);
     ck_assert(filled(bp_buffer_data(taken), 100, 7));
     ck_assert_int_eq(bp_buffer_release(of, taken), BP_OK);
 }
@@ -159,18 +159,18 @@ START_TEST(many_tokens_in_any_order) {
     bp_buffer *b = bp_buffer_get(pool, 100), *taken;
     for (int round = 0; round < 3; round++) {
         for (size_t i = 0; i < N; i++) {
-            ck_assert_int_eq(bp_buffer_export(pool, b, tokens[i]), BP_OK);
+            ck_assert_int_eq(bp_buffer_export(pool, b, NULL, tokens[i]), BP_OK);
         }
         ck_assert_uint_eq(stats_of(pool).exported, N);
         ck_assert_uint_eq(bp_buffer_ref_count(b), N + 1);
         strcpy(old, tokens[0]);
         for (size_t left = N; left > 0; left--) {
             size_t i = rng_below(&r, left);
-            ck_assert_int_eq(bp_buffer_import(tokens[i], &of, &taken), BP_OK);
+            ck_assert_int_eq(bp_buffer_import(tokens[i], &of, &taken, NULL), BP_OK);
             ck_assert_int_eq(bp_buffer_release(of, taken), BP_OK);
             memcpy(tokens[i], tokens[left - 1], BP_TOKEN_SIZE);
         }
-        ck_assert_int_eq(bp_buffer_import(old, &of, &taken), BP_ERR_TOKEN);
+        ck_assert_int_eq(bp_buffer_import(old, &of, &taken, NULL), BP_ERR_TOKEN);
     }
     ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
 }
@@ -184,7 +184,7 @@ static void *import_all(void *arg) {
     for (size_t i = 0; i < COUNT_OF(raced); i++) {
         bp_pool *of;
         bp_buffer *taken;
-        if (bp_buffer_import(raced[i], &of, &taken) == BP_OK) {
+        if (bp_buffer_import(raced[i], &of, &taken, NULL) == BP_OK) {
             ++*won;
             ck_assert_int_eq(bp_buffer_release(of, taken), BP_OK);
         }
@@ -197,7 +197,7 @@ START_TEST(one_thread_wins_a_token) {
     size_t won[4] = {0}, sum = 0;
     for (size_t i = 0; i < COUNT_OF(raced); i++) {
         bp_buffer *b = bp_buffer_get(pool, 4096);
-        ck_assert_int_eq(bp_buffer_export(pool, b, raced[i]), BP_OK);
+        ck_assert_int_eq(bp_buffer_export(pool, b, NULL, raced[i]), BP_OK);
         ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
     }
     for (size_t t = 0; t < COUNT_OF(threads); t++) {
@@ -217,13 +217,13 @@ START_TEST(a_forks_child_has_its_own_tokens) {
     char before[BP_TOKEN_SIZE], after[BP_TOKEN_SIZE];
     bp_pool *of;
     bp_buffer *b = bp_buffer_get(pool, 100), *taken;
-    ck_assert_int_eq(bp_buffer_export(pool, b, before), BP_OK);
+    ck_assert_int_eq(bp_buffer_export(pool, b, NULL, before), BP_OK);
     int ends[2];
     ck_assert_int_eq(pipe(ends), 0);
     pid_t child = fork();
     if (child == 0) {
-        bool good = bp_buffer_export(pool, b, after) == BP_OK &&
-                    bp_buffer_import(before, &of, &taken) == BP_OK && taken == b;
+        bool good = bp_buffer_export(pool, b, NULL, after) == BP_OK &&
+                    bp_buffer_import(before, &of, &taken, NULL) == BP_OK && taken == b;
         good = good && write(ends[1], after, sizeof after) == (ssize_t)sizeof after;
         _exit(good ? 0 : 1);
     }
@@ -232,11 +232,11 @@ START_TEST(a_forks_child_has_its_own_tokens) {
     ck_assert_int_eq(status, 0);
     char childs[BP_TOKEN_SIZE];
     ck_assert_int_eq(read(ends[0], childs, sizeof childs), (ssize_t)sizeof childs);
-    ck_assert_int_eq(bp_buffer_export(pool, b, after), BP_OK);
+    ck_assert_int_eq(bp_buffer_export(pool, b, NULL, after), BP_OK);
     ck_assert_str_ne(childs, after);
-    ck_assert_int_eq(bp_buffer_import(childs, &of, &taken), BP_ERR_TOKEN);
-    ck_assert_int_eq(bp_buffer_import(before, &of, &taken), BP_OK);
-    ck_assert_int_eq(bp_buffer_import(after, &of, &taken), BP_OK);
+    ck_assert_int_eq(bp_buffer_import(childs, &of, &taken, NULL), BP_ERR_TOKEN);
+    ck_assert_int_eq(bp_buffer_import(before, &of, &taken, NULL), BP_OK);
+    ck_assert_int_eq(bp_buffer_import(after, &of, &taken, NULL), BP_OK);
     while (bp_buffer_release(pool, b) == BP_OK) {
     }
     close(ends[0]);

@@ -84,6 +84,72 @@ bp_pool *bpl_check_pool(lua_State *L, const char *method) {
     return p->pool;
 }
 
+bpl_handle *bpl_check_writable(lua_State *L, const char *method) {
+    bpl_handle *h = bpl_check_handle(L, 1, method);
+    if (bp_buffer_is_frozen(h->block)) {
+        bpl_raise(L, "%s: buffer is frozen", method);
+    }
+    return h;
+}
+
+bpl_span bpl_check_span(lua_State *L, int arg, const char *method, const char *name) {
+    bpl_span s = {NULL, 0};
+    if (lua_type(L, arg) == LUA_TSTRING) {
+        s.data = (const uint8_t *)lua_tolstring(L, arg, &s.length);
+        return s;
+    }
+    const bpl_handle *h = bpl_to_handle(L, arg);
+    if (h == NULL) {
+        bpl_raise(L, "%s: argument '%s' must be a string or a bytepool buffer, got %s", method,
+                  name, bpl_typename(L, arg));
+    } else if (h->owned == 0) {
+        bpl_raise(L, "%s: argument '%s' is a released buffer", method, name);
+    } else {
+        s = (bpl_span){h->data, h->length};
+    }
+    return s;
+}
+
+/* Clamps as the string library does. */
+size_t bpl_range(const bpl_handle *h, int64_t i, int64_t j, size_t *from) {
+    int64_t length = (int64_t)h->length;
+    i = i < 0 ? length + i + 1 : i;
+    j = j < 0 ? length + j + 1 : j;
+    i = i < 1 ? 1 : i;
+    j = j > length ? length : j;
+    *from = (size_t)(i - 1);
+    return i <= j ? (size_t)(j - i + 1) : 0;
+}
+
+/* i from 1 to length + 1, j from i - 1 to length; defaults: all of it. */
+size_t bpl_check_range(lua_State *L, int arg, const bpl_handle *h, const char *method,
+                       size_t *from) {
+    int64_t length = (int64_t)h->length;
+    int64_t i = lua_isnoneornil(L, arg) ? 1 : bpl_check_position(L, arg, method, "i");
+    int64_t j = lua_isnoneornil(L, arg + 1) ? -1 : bpl_check_position(L, arg + 1, method, "j");
+    int64_t first = i < 0 ? length + i + 1 : i;
+    int64_t last = j < 0 ? length + j + 1 : j;
+    if (first < 1 || first > length + 1 || last < first - 1 || last > length) {
+        bpl_raise(L, "%s: positions %lld to %lld are not in length %lld", method, (long long)i,
+                  (long long)j, (long long)length);
+    }
+    *from = (size_t)(first - 1);
+    return (size_t)(last - first + 1);
+}
+
+size_t bpl_check_place(lua_State *L, int arg, const bpl_handle *h, size_t bytes,
+                       const char *method) {
+    int64_t pos = bpl_check_position(L, arg, method, "pos");
+    int64_t length = (int64_t)h->length;
+    int64_t at = pos < 0 ? length + pos + 1 : pos;
+    if (at < 1 || at - 1 > length || bytes > (size_t)(length - (at - 1))) {
+        bpl_push_shown(L, arg);
+        bpl_raise(L, "%s: %zu bytes at position %s do not fit in length %zu", method, bytes,
+                  lua_tostring(L, -1), (size_t)length);
+    }
+    return (size_t)(at - 1);
+}
+
 void bpl_push_shown(lua_State *L, int arg) {
     char text[64];
     if (lua_type(L, arg) != LUA_TNUMBER) {

@@ -34,15 +34,25 @@
 #define BPL_POOL_SEAL(p)   ((char *)(p) + 2)
 #define BPL_BLANK_SEAL(h)  ((char *)(h) + 3)
 
-/* A dead handle has owned 0, length 0 and data NULL. */
+/* A view of a block. A dead handle has owned 0, and 0 or NULL in what else is its view's. */
 typedef struct bpl_handle {
     char *seal;
-    uint8_t *data;
+    uint8_t *data; /* the first byte that was not consumed */
     size_t length;
     bp_buffer *block;
     bp_pool *pool;  /* lives as long as the block is out */
     uint32_t owned; /* references of the block that are this handle's */
+    uint32_t slice; /* 1: a part of a block, which neither grows nor moves */
+    size_t front;   /* bytes of the view before data: consumed */
+    size_t room;    /* bytes from data on that it may fill, as far as is known */
 } bpl_handle;
+
+/* Bytes that an argument stands for: a string's or a live buffer's. To be used before the
+ * next allocation by Lua. */
+typedef struct bpl_span {
+    const uint8_t *data;
+    size_t length;
+} bpl_span;
 
 typedef struct bpl_pool {
     char *seal;
@@ -65,13 +75,16 @@ BPL_EXPORT uint32_t bytepool_handle_ref_count(const void *handle);
 BPL_EXPORT void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out);
 BPL_EXPORT int bytepool_raw_put(void *pool, void *pointer);
 BPL_EXPORT size_t bytepool_raw_capacity(void *pool, void *pointer);
-void bpl_handle_point(bpl_handle *h, bp_buffer *block);
-void bpl_handle_give_back(bpl_handle *h); /* all that it owns */
+void bpl_handle_point(bpl_handle *h, bp_buffer *block);           /* the whole of it */
+void bpl_handle_view(bpl_handle *h, const bpl_handle *of);        /* the same as another */
+void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count); /* a slice of its view */
+void bpl_handle_give_back(bpl_handle *h);                         /* all that it owns */
 
 /* The same to LuaJIT; handle.c compares the layouts. */
 #define BPL_CDEF                                                                  \
-    "typedef struct { char *seal; uint8_t *data;\n"                               \
-    "    size_t length; void *block, *pool; uint32_t owned; } bytepool_handle;\n" \
+    "typedef struct { char *seal; uint8_t *data; size_t length;\n"                \
+    "    const uint32_t *block; void *pool; uint32_t owned, slice;\n"             \
+    "    size_t front, room; } bytepool_handle;\n"                                \
     "int bytepool_handle_fill(void *, void *, int64_t);\n"                        \
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
     "int bytepool_handle_put(void *, void *, const void *, int, int);\n"          \
@@ -97,6 +110,13 @@ bp_pool *bpl_check_pool(lua_State *L, const char *method);
 size_t bpl_check_size(lua_State *L, int arg, const char *method, const char *name);
 int64_t bpl_check_position(lua_State *L, int arg, const char *method, const char *name);
 void bpl_push_shown(lua_State *L, int arg); /* a bad value, as messages show it */
+bpl_handle *bpl_check_writable(lua_State *L, const char *method);
+bpl_span bpl_check_span(lua_State *L, int arg, const char *method, const char *name);
+size_t bpl_range(const bpl_handle *h, int64_t i, int64_t j, size_t *from); /* clamps; bytes */
+size_t bpl_check_range(lua_State *L, int arg, const bpl_handle *h, const char *method,
+                       size_t *from); /* arguments i and j, or an error; bytes */
+size_t bpl_check_place(lua_State *L, int arg, const bpl_handle *h, size_t bytes,
+                       const char *method); /* argument pos, where they fit; from 0 */
 
 /* from buffer.c */
 void bpl_set_metatable(lua_State *L, int arg, int upvalue);
@@ -107,6 +127,24 @@ int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool,
 void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference; the last ends it */
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
+
+/* from bytes.c, view.c and build.c: more of the buffers' methods */
+extern const luaL_Reg bpl_bytes_methods[];
+extern const luaL_Reg bpl_bytes_meta[];
+extern const luaL_Reg bpl_view_methods[];
+extern const luaL_Reg bpl_build_methods[];
+extern const luaL_Reg bpl_build_meta[];
+/* LuaJIT, 5.1 and 5.2 collect before they copy: a finalizer could release the handle
+ * whose bytes are copied. Another handle, made first, holds them. */
+#if LUA_VERSION_NUM < 503
+#define BPL_COLLECTS_FIRST 1
+#else
+#define BPL_COLLECTS_FIRST 0
+#endif
+int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
+                   const char *method); /* of the handle at 1; hold: a dead handle, or NULL */
+int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */
+int bpl_pool_builder(lua_State *L);
 
 /* from share.c */
 int bpl_buffer_export(lua_State *L);

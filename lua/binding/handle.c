@@ -13,12 +13,33 @@ _Static_assert(offsetof(bpl_handle, length) == 2 * sizeof(void *), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, block) == 2 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
 _Static_assert(offsetof(bpl_raw, ticket) == sizeof(size_t), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, owned) == 4 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
+_Static_assert(offsetof(bpl_handle, room) == sizeof(bpl_handle) - sizeof(size_t), "BPL_CDEF");
 
 void bpl_handle_point(bpl_handle *h, bp_buffer *block) {
     h->block = block;
     h->data = bp_buffer_data(block);
-    h->length = bp_buffer_length(block);
+    h->length = h->room = bp_buffer_length(block);
     h->owned = 1;
+    h->slice = 0;
+    h->front = 0;
+}
+
+void bpl_handle_view(bpl_handle *h, const bpl_handle *of) {
+    h->pool = of->pool;
+    h->block = of->block;
+    h->data = of->data;
+    h->length = of->length;
+    h->owned = 1;
+    h->slice = of->slice;
+    h->front = of->front;
+    h->room = of->room;
+}
+
+void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count) {
+    h->data += from;
+    h->length = h->room = count;
+    h->slice = 1;
+    h->front = 0;
 }
 
 /* Dead before the references go: a release can not be entered twice. */
@@ -26,7 +47,7 @@ void bpl_handle_give_back(bpl_handle *h) {
     uint32_t owned = h->owned;
     h->owned = 0;
     h->data = NULL;
-    h->length = 0;
+    h->length = h->front = h->room = 0;
     for (; owned > 0; owned--) {
         (void)bp_buffer_release(h->pool, h->block);
     }
@@ -99,7 +120,7 @@ int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, i
 /* Bytes from pos (from 1) on, where they fit in the length: 0, or what the C method says. */
 int bytepool_handle_write(void *handle, double pos, const char *s, size_t count) {
     bpl_handle *h = live(handle);
-    if (h == NULL || !(pos >= 1 && pos - 1 <= (double)h->length)) {
+    if (h == NULL || !(pos >= 1 && pos - 1 <= (double)h->length) || bp_buffer_is_frozen(h->block)) {
         return BP_ERR_ARG;
     }
     size_t from = (size_t)pos - 1;

@@ -104,10 +104,12 @@ static void set_functions(lua_State *L, const luaL_Reg *list, const char *but) {
 }
 
 /* Fills the metatable at stack `at`; `methods` is at the top and stays. */
-static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Reg *meta,
+static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Reg *const *meta,
                            const char *but) {
     lua_pushvalue(L, at);
-    set_functions(L, meta, but);
+    for (; *meta != NULL; meta++) {
+        set_functions(L, *meta, but);
+    }
     lua_pushstring(L, name);
     lua_setfield(L, -2, "__metatable");
     lua_pushstring(L, name);
@@ -147,11 +149,20 @@ static void push_internals(lua_State *L) {
     set_functions(L, blanks, NULL);
 }
 
+static const luaL_Reg *const buffer_methods[] = {bpl_buffer_methods, bpl_bytes_methods,
+                                                 bpl_view_methods, bpl_build_methods, NULL};
+static const luaL_Reg *const buffer_meta[] = {bpl_buffer_meta, bpl_bytes_meta, bpl_build_meta,
+                                              NULL};
+static const luaL_Reg *const pool_methods[] = {bpl_pool_methods, NULL};
+static const luaL_Reg *const pool_meta[] = {bpl_pool_meta, NULL};
+
 /* The metatable at stack `at` and its methods, a new table that is left on the top. */
-static void make_type(lua_State *L, int at, const char *name, const luaL_Reg *methods,
-                      const luaL_Reg *meta) {
+static void make_type(lua_State *L, int at, const char *name, const luaL_Reg *const *methods,
+                      const luaL_Reg *const *meta) {
     lua_newtable(L);
-    set_functions(L, methods, NULL);
+    for (; *methods != NULL; methods++) {
+        set_functions(L, *methods, NULL);
+    }
     fill_metatable(L, at, name, meta, NULL);
 }
 
@@ -168,10 +179,10 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_pushstring(L, bp_strerror(BP_ERR_EXISTS));
     lua_setfield(L, 4, "name_taken");
     set_number(L, BP_MAX_TIERS, 4, "max_tiers");
-    make_type(L, 1, "bytepool.buffer", bpl_buffer_methods, bpl_buffer_meta);
-    fill_metatable(L, 2, "bytepool.buffer", bpl_buffer_meta, "__gc");
+    make_type(L, 1, "bytepool.buffer", buffer_methods, buffer_meta);
+    fill_metatable(L, 2, "bytepool.buffer", buffer_meta, "__gc");
     lua_setfield(L, 4, "buffer_methods");
-    make_type(L, 3, "bytepool.pool", bpl_pool_methods, bpl_pool_meta);
+    make_type(L, 3, "bytepool.pool", pool_methods, pool_meta);
     lua_setfield(L, 4, "pool_methods");
     push_internals(L);
     lua_setfield(L, 4, "internals");

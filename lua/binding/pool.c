@@ -218,6 +218,7 @@ const luaL_Reg bpl_pool_methods[] = {
     {"get_buffer", l_pool_get_buffer},
     {"release_buffer", l_pool_release_buffer},
     {"from_string", l_pool_from_string},
+    {"builder", bpl_pool_builder},
     {"prewarm", l_pool_prewarm},
     {"trim", l_pool_trim},
     {"close", l_pool_close},

@@ -18,7 +18,7 @@ int bpl_same_pool(lua_State *L) {
 static void take_back(const char *token) {
     bp_pool *pool;
     bp_buffer *b;
-    if (bp_buffer_import(token, &pool, &b) == BP_OK) {
+    if (bp_buffer_import(token, &pool, &b, NULL) == BP_OK) {
         (void)bp_buffer_release(pool, b);
     }
 }
@@ -31,7 +31,9 @@ int bpl_buffer_export(lua_State *L) {
     lua_pushcfunction(L, push_token);
     lua_pushlightuserdata(L, token);
     const bpl_handle *h = bpl_check_handle(L, 1, "export");
-    int status = bp_buffer_export(h->pool, h->block, token);
+    const bp_part part = {(size_t)(h->data - (uint8_t *)bp_buffer_data(h->block)), h->length,
+                          h->slice};
+    int status = bp_buffer_export(h->pool, h->block, &part, token);
     if (status == BP_ERR_NOMEM) {
         lua_pushnil(L);
         lua_pushstring(L, bp_strerror(status));
@@ -57,11 +59,18 @@ int bpl_import(lua_State *L) {
     size_t length;
     const char *token = lua_tolstring(L, 1, &length);
     bp_buffer *block = NULL;
-    int status = strlen(token) == length ? bp_buffer_import(token, &h->pool, &block) : BP_ERR_TOKEN;
+    bp_part part = {0, 0, 0};
+    int status =
+        strlen(token) == length ? bp_buffer_import(token, &h->pool, &block, &part) : BP_ERR_TOKEN;
     if (status != BP_OK) {
         return bpl_raise(L, "import: %s", bp_strerror(status));
     }
     bpl_handle_point(h, block);
+    bpl_handle_narrow(h, part.offset, part.length);
+    if (part.mark == 0) {
+        h->slice = 0;
+        h->front = part.offset;
+    }
     return 1;
 }
 

@@ -30,12 +30,12 @@ static void op_export(input *in) {
             if (live[i].b == header) header = NULL;
         }
         if (header != NULL) {
-            int status = bp_buffer_export(e->m->pool, header, text);
+            int status = bp_buffer_export(e->m->pool, header, NULL, text);
             must(status == BP_ERR_DEAD || status == BP_ERR_KIND, "export of what is no buffer");
         }
         return;
     }
-    must(bp_buffer_export(e->m->pool, e->b, t->text) == BP_OK, "export failed");
+    must(bp_buffer_export(e->m->pool, e->b, NULL, t->text) == BP_OK, "export failed");
     must(strlen(t->text) < BP_TOKEN_SIZE, "a token is too long");
     t->m = e->m;
     t->key = e->key;
@@ -50,9 +50,9 @@ static void import(struct token *t) {
     bp_buffer *b = NULL;
     entry *e = entry_of(t);
     must(e != NULL, "a token outlived its buffer");
-    must(bp_buffer_import(t->text, &pool, &b) == BP_OK, "import failed");
+    must(bp_buffer_import(t->text, &pool, &b, NULL) == BP_OK, "import failed");
     must(pool == t->m->pool && b == e->b, "import gave another buffer");
-    must(bp_buffer_import(t->text, &pool, &b) == BP_ERR_TOKEN, "a token was taken twice");
+    must(bp_buffer_import(t->text, &pool, &b, NULL) == BP_ERR_TOKEN, "a token was taken twice");
     e->tokens--;
     e->m->exported--;
     t->text[0] = '\0';
@@ -85,7 +85,7 @@ static void op_forge(input *in) {
         char old = text[at % strlen(text)];
         text[at % strlen(text)] = (char)(old ^ (1 + take(in) % 127));
     }
-    int status = bp_buffer_import(text, &pool, &b);
+    int status = bp_buffer_import(text, &pool, &b, NULL);
     must(status == BP_ERR_TOKEN || status == BP_ERR_COPY, "a forged token was taken");
     must(pool == NULL && b == NULL, "a refused import stored something");
 }

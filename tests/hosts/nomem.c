@@ -67,7 +67,7 @@ static void take_back_tokens(void) {
     for (; token_count > 0; token_count--) {
         bp_pool *pool;
         bp_buffer *b;
-        if (core.import(tokens[token_count - 1], &pool, &b) == BP_OK) core.release(pool, b);
+        if (core.import(tokens[token_count - 1], &pool, &b, NULL) == BP_OK) core.release(pool, b);
     }
 }
 

@@ -1,0 +1,326 @@
+/* Buffers that grow at the end and are consumed from the front, by the names that LuaJIT's
+ * string.buffer has for it. Only the sole owner of a block may let it grow: the others
+ * would not see it move.
+ */
+#include <string.h>
+
+#include "binding.h"
+
+/* What the view may fill, known or not yet asked for. */
+static size_t room_of(bpl_handle *h) {
+    if (h->slice == 0 && bp_buffer_ref_count(h->block) == h->owned) {
+        h->room = bp_buffer_capacity(h->pool, h->block) - h->front;
+    }
+    return h->room;
+}
+
+/* Why a buffer may not become longer, or NULL. */
+static const char *fixed(const bpl_handle *h) {
+    return bp_buffer_is_frozen(h->block)               ? "buffer is frozen"
+           : h->slice != 0                             ? "a slice does not grow"
+           : bp_buffer_ref_count(h->block) != h->owned ? "buffer is shared"
+                                                       : NULL;
+}
+
+static void refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
+    const char *why = fixed(h);
+    if (why != NULL) {
+        bpl_raise(L, "%s: %s (ref_count %u)", method, why, (unsigned)bp_buffer_ref_count(h->block));
+    }
+}
+
+/* Moves all that h owns, and its bytes, to a block that holds `capacity`. */
+static bool move_to(bpl_handle *h, size_t capacity) {
+    bp_buffer *old = h->block;
+    uint32_t owned = h->owned;
+    bp_buffer *block = bp_buffer_get(h->pool, capacity);
+    if (block == NULL) {
+        return false;
+    }
+    uint8_t *data = bp_buffer_data(block);
+    if (h->length > 0) {
+        memcpy(data, h->data, h->length);
+    }
+    for (uint32_t i = 1; i < owned; i++) {
+        (void)bp_buffer_retain(block);
+    }
+    h->block = block;
+    h->data = data;
+    h->front = 0;
+    h->slice = 0;
+    h->room = bp_buffer_capacity(h->pool, block);
+    for (; owned > 0; owned--) {
+        (void)bp_buffer_release(h->pool, old);
+    }
+    return true;
+}
+
+/* Room for n bytes behind the last one: by moving them to the front where half the block was
+ * consumed, else to a block twice as large, or just large enough. */
+static bool grow(bpl_handle *h, size_t n) {
+    size_t room = room_of(h);
+    if (n <= room - h->length) {
+        return true;
+    }
+    if (n > BP_MAX_SIZE - h->length) {
+        return false;
+    }
+    size_t need = h->length + n;
+    size_t all = room + h->front;
+    if (need <= all && h->front >= all / 2) {
+        memmove(h->data - h->front, h->data, h->length);
+        h->data -= h->front;
+        h->room += h->front;
+        h->front = 0;
+        return true;
+    }
+    return move_to(h, need > 2 * all ? need : 2 * all) || move_to(h, need);
+}
+
+static int out_of_memory(lua_State *L) {
+    lua_pushnil(L);
+    lua_pushliteral(L, "out of memory");
+    return 2;
+}
+
+static int self(lua_State *L) {
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* ---- length -------------------------------------------------------------- */
+
+static int l_buffer_capacity(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "capacity");
+    bpl_pushcount(L, h->slice != 0 ? h->length : bp_buffer_capacity(h->pool, h->block) - h->front);
+    return 1;
+}
+
+/* resize(n): what is new is zero. */
+static int l_buffer_resize(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "resize");
+    size_t n = bpl_check_size(L, 2, "resize", "n");
+    if (n > h->length) {
+        refuse_fixed(L, h, "resize");
+        if (!grow(h, n - h->length)) {
+            return out_of_memory(L);
+        }
+        memset(h->data + h->length, 0, n - h->length);
+    }
+    h->length = n;
+    return self(L);
+}
+
+static int l_buffer_reset(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "reset");
+    h->data -= h->front;
+    h->room += h->front;
+    h->front = 0;
+    h->length = 0;
+    return self(L);
+}
+
+/* free(): the block goes back; the handle stays, empty, on the smallest one. */
+static int l_buffer_free(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "free");
+    refuse_fixed(L, h, "free");
+    h->length = 0;
+    return move_to(h, 0) ? self(L) : out_of_memory(L);
+}
+
+/* ---- building ------------------------------------------------------------ */
+
+/* The bytes at `arg`; numbers and what has a __tostring become strings there. */
+static bpl_span printable(lua_State *L, int arg, const char *method) {
+    int type = lua_type(L, arg);
+    if (type == LUA_TNUMBER) {
+        (void)lua_tolstring(L, arg, NULL);
+    } else if (type != LUA_TSTRING && bpl_to_handle(L, arg) == NULL &&
+               luaL_callmeta(L, arg, "__tostring")) {
+        lua_replace(L, arg);
+    }
+    return bpl_check_span(L, arg, method, "value");
+}
+
+/* All values are made strings first: that allocates, and calls strangers. */
+static int put_values(lua_State *L, const char *method) {
+    int top = lua_gettop(L);
+    size_t total = 0;
+    (void)bpl_check_handle(L, 1, method);
+    for (int arg = 2; arg <= top; arg++) {
+        (void)printable(L, arg, method);
+    }
+    bpl_handle *h = bpl_check_handle(L, 1, method);
+    refuse_fixed(L, h, method);
+    for (int arg = 2; arg <= top; arg++) {
+        total += bpl_check_span(L, arg, method, "value").length;
+    }
+    if (!grow(h, total)) {
+        return out_of_memory(L);
+    }
+    size_t own = h->length; /* of self, where it is put to itself */
+    for (int arg = 2; arg <= top; arg++) {
+        bpl_span s = bpl_check_span(L, arg, method, "value");
+        size_t count = s.data == h->data ? own : s.length;
+        if (count > 0) {
+            memcpy(h->data + h->length, s.data, count);
+        }
+        h->length += count;
+    }
+    return self(L);
+}
+
+static int l_buffer_put(lua_State *L) { return put_values(L, "put"); }
+
+static int l_buffer_set(lua_State *L) {
+    lua_settop(L, 2);
+    (void)bpl_check_handle(L, 1, "set");
+    (void)printable(L, 2, "set");
+    bpl_handle *h = bpl_check_handle(L, 1, "set");
+    refuse_fixed(L, h, "set");
+    bpl_span s = bpl_check_span(L, 2, "set", "value");
+    if (s.data == h->data) {
+        return self(L);
+    }
+    size_t length = h->length;
+    h->length = 0;
+    if (!grow(h, s.length)) {
+        h->length = length;
+        return out_of_memory(L);
+    }
+    if (s.length > 0) {
+        memcpy(h->data, s.data, s.length);
+    }
+    h->length = s.length;
+    return self(L);
+}
+
+/* reserve(n): room for n bytes more; returns how many there is room for. */
+static int l_buffer_reserve(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "reserve");
+    size_t n = bpl_check_size(L, 2, "reserve", "n");
+    refuse_fixed(L, h, "reserve");
+    if (!grow(h, n)) {
+        return out_of_memory(L);
+    }
+    bpl_pushcount(L, h->room - h->length);
+    return 1;
+}
+
+static int l_buffer_commit(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "commit");
+    size_t n = bpl_check_size(L, 2, "commit", "n");
+    refuse_fixed(L, h, "commit");
+    if (n > room_of(h) - h->length) {
+        return bpl_raise(L, "commit: %zu bytes are more than the %zu reserved", n,
+                         h->room - h->length);
+    }
+    h->length += n;
+    return self(L);
+}
+
+/* ---- consuming ------------------------------------------------------------- */
+
+static void consume(bpl_handle *h, size_t n) {
+    h->data += n;
+    h->length -= n;
+    h->front += n;
+    h->room -= n;
+}
+
+static int l_buffer_skip(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "skip");
+    size_t n = bpl_check_size(L, 2, "skip", "n");
+    consume(h, n < h->length ? n : h->length);
+    return self(L);
+}
+
+/* get([n, ...]): the next n bytes of each as a string; without or nil, all that is left. A
+ * finalizer may change self while a string is made: each step looks at it anew. */
+static int l_buffer_get(lua_State *L) {
+    int count = lua_gettop(L) > 1 ? lua_gettop(L) - 1 : 1;
+    (void)bpl_check_handle(L, 1, "get");
+    lua_settop(L, count + 1);
+    if (!lua_checkstack(L, count + LUA_MINSTACK)) {
+        return bpl_raise(L, "get: too many strings for the Lua stack");
+    }
+    for (int arg = 2; arg <= count + 1; arg++) {
+        if (!lua_isnil(L, arg)) {
+            (void)bpl_check_size(L, arg, "get", "n");
+        }
+    }
+    for (int arg = 2; arg <= count + 1; arg++) {
+        size_t n = lua_isnil(L, arg) ? SIZE_MAX : bpl_check_size(L, arg, "get", "n");
+        bpl_handle *hold = BPL_COLLECTS_FIRST ? bpl_push_dead(L) : NULL;
+        bpl_handle *h = bpl_check_handle(L, 1, "get");
+        n = n < h->length ? n : h->length;
+        (void)bpl_push_bytes(L, hold, 0, n, "get");
+        lua_replace(L, arg);
+        lua_settop(L, count + 1);
+        h = bpl_check_handle(L, 1, "get");
+        consume(h, n < h->length ? n : h->length);
+    }
+    return count;
+}
+
+/* ---- moving ---------------------------------------------------------------- */
+
+/* unshare(): a block of its own, where others hold this one, it is frozen, or a slice. */
+static int l_buffer_unshare(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "unshare");
+    if (fixed(h) != NULL && !move_to(h, h->length)) {
+        return out_of_memory(L);
+    }
+    return self(L);
+}
+
+/* a .. b: a string, as the string library would make it of their bytes. */
+static int l_buffer_concat(lua_State *L) {
+    lua_settop(L, 2);
+    for (int arg = 1; arg <= 2; arg++) {
+        if (bpl_to_handle(L, arg) == NULL) {
+            continue;
+        }
+        bpl_handle *hold = BPL_COLLECTS_FIRST ? bpl_push_dead(L) : NULL;
+        const bpl_handle *h = bpl_to_handle(L, arg);
+        if (h == NULL || h->owned == 0) {
+            return bpl_raise(L, "..: buffer already released");
+        }
+        lua_pushvalue(L, arg);
+        lua_insert(L, 1); /* where the checks look */
+        (void)bpl_push_bytes(L, hold, 0, h->length, "..");
+        lua_remove(L, 1);
+        lua_replace(L, arg);
+        lua_settop(L, 2);
+    }
+    for (int arg = 1; arg <= 2; arg++) {
+        if (lua_type(L, arg) != LUA_TSTRING && lua_type(L, arg) != LUA_TNUMBER) {
+            return bpl_raise(L, "..: cannot join a %s to a buffer", bpl_typename(L, arg));
+        }
+    }
+    lua_concat(L, 2);
+    return 1;
+}
+
+/* builder([hint]): an empty buffer with room for hint bytes. */
+int bpl_pool_builder(lua_State *L) {
+    lua_settop(L, 2);
+    bpl_handle *h = bpl_push_dead(L);
+    bp_pool *pool = bpl_check_pool(L, "builder");
+    size_t hint = lua_isnil(L, 2) ? 0 : bpl_check_size(L, 2, "builder", "hint");
+    int results = bpl_fill(L, h, pool, hint);
+    if (results == 1) {
+        (void)room_of(h);
+        h->length = 0;
+    }
+    return results;
+}
+
+const luaL_Reg bpl_build_methods[] = {
+    {"capacity", l_buffer_capacity}, {"resize", l_buffer_resize},   {"reset", l_buffer_reset},
+    {"free", l_buffer_free},         {"put", l_buffer_put},         {"set", l_buffer_set},
+    {"reserve", l_buffer_reserve},   {"commit", l_buffer_commit},   {"skip", l_buffer_skip},
+    {"get", l_buffer_get},           {"unshare", l_buffer_unshare}, {NULL, NULL},
+};
+
+const luaL_Reg bpl_build_meta[] = {{"__concat", l_buffer_concat}, {NULL, NULL}};
