@@ -69,7 +69,6 @@ typedef struct bpl_raw {
 BPL_EXPORT int bytepool_handle_fill(void *blank, void *pool, int64_t n);
 BPL_EXPORT int bytepool_handle_release(void *handle, const void *dead, int place);
 BPL_EXPORT int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, int sole);
-BPL_EXPORT int bytepool_handle_write(void *handle, double pos, const char *s, size_t count);
 BPL_EXPORT int bytepool_handle_retain(void *handle);
 BPL_EXPORT uint32_t bytepool_handle_ref_count(const void *handle);
 BPL_EXPORT void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out);
@@ -79,6 +78,18 @@ void bpl_handle_point(bpl_handle *h, bp_buffer *block);           /* the whole o
 void bpl_handle_view(bpl_handle *h, const bpl_handle *of);        /* the same as another */
 void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count); /* a slice of its view */
 void bpl_handle_give_back(bpl_handle *h);                         /* all that it owns */
+bpl_handle *bpl_live(void *handle);                               /* NULL: dead, or no handle */
+
+/* from fast.c, for the FFI bodies too */
+BPL_EXPORT int bytepool_handle_write(void *handle, double pos, const char *s, size_t count);
+BPL_EXPORT int bytepool_handle_append(void *handle, const char *s, size_t count);
+BPL_EXPORT double bytepool_handle_skip(void *handle, double n);
+BPL_EXPORT double bytepool_handle_find(void *handle, const char *s, size_t count, double init);
+BPL_EXPORT int bytepool_handle_is(void *handle, const char *s, size_t count, int all);
+BPL_EXPORT int bytepool_handle_is_unique(void *handle);
+BPL_EXPORT int bytepool_handle_is_frozen(void *handle);
+BPL_EXPORT int bytepool_handle_reset(void *handle);
+BPL_EXPORT int bytepool_handle_slice(void *blank, void *handle, double from, double to);
 
 /* The same to LuaJIT; handle.c compares the layouts. */
 #define BPL_CDEF                                                                  \
@@ -89,6 +100,14 @@ void bpl_handle_give_back(bpl_handle *h);                         /* all that it
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
     "int bytepool_handle_put(void *, void *, const void *, int, int);\n"          \
     "int bytepool_handle_write(void *, double, const char *, size_t);\n"          \
+    "int bytepool_handle_append(void *, const char *, size_t);\n"                 \
+    "double bytepool_handle_skip(void *, double);\n"                              \
+    "double bytepool_handle_find(void *, const char *, size_t, double);\n"        \
+    "int bytepool_handle_is(void *, const char *, size_t, int);\n"                \
+    "int bytepool_handle_is_unique(void *);\n"                                    \
+    "int bytepool_handle_is_frozen(void *);\n"                                    \
+    "int bytepool_handle_reset(void *);\n"                                        \
+    "int bytepool_handle_slice(void *, void *, double, double);\n"                \
     "int bytepool_handle_retain(void *);\n"                                       \
     "uint32_t bytepool_handle_ref_count(const void *);\n"                         \
     "typedef struct { intptr_t capacity; int32_t ticket, next; } bytepool_raw;\n" \
@@ -141,6 +160,11 @@ extern const luaL_Reg bpl_build_meta[];
 #else
 #define BPL_COLLECTS_FIRST 0
 #endif
+bool bpl_grow(bpl_handle *h, size_t n);     /* room for n bytes more; false: no memory */
+const char *bpl_fixed(const bpl_handle *h); /* why it may not grow, or NULL */
+void bpl_consume(bpl_handle *h, size_t n);  /* at most its length */
+void bpl_reset(bpl_handle *h);
+const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle); /* not empty */
 int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
                    const char *method); /* of the handle at 1; hold: a dead handle, or NULL */
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */

@@ -15,7 +15,7 @@ static size_t room_of(bpl_handle *h) {
 }
 
 /* Why a buffer may not become longer, or NULL. */
-static const char *fixed(const bpl_handle *h) {
+const char *bpl_fixed(const bpl_handle *h) {
     return bp_buffer_is_frozen(h->block)               ? "buffer is frozen"
            : h->slice != 0                             ? "a slice does not grow"
            : bp_buffer_ref_count(h->block) != h->owned ? "buffer is shared"
@@ -23,7 +23,7 @@ static const char *fixed(const bpl_handle *h) {
 }
 
 static void refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
-    const char *why = fixed(h);
+    const char *why = bpl_fixed(h);
     if (why != NULL) {
         bpl_raise(L, "%s: %s (ref_count %u)", method, why, (unsigned)bp_buffer_ref_count(h->block));
     }
@@ -57,7 +57,7 @@ static bool move_to(bpl_handle *h, size_t capacity) {
 
 /* Room for n bytes behind the last one: by moving them to the front where half the block was
  * consumed, else to a block twice as large, or just large enough. */
-static bool grow(bpl_handle *h, size_t n) {
+bool bpl_grow(bpl_handle *h, size_t n) {
     size_t room = room_of(h);
     if (n <= room - h->length) {
         return true;
@@ -102,7 +102,7 @@ static int l_buffer_resize(lua_State *L) {
     size_t n = bpl_check_size(L, 2, "resize", "n");
     if (n > h->length) {
         refuse_fixed(L, h, "resize");
-        if (!grow(h, n - h->length)) {
+        if (!bpl_grow(h, n - h->length)) {
             return out_of_memory(L);
         }
         memset(h->data + h->length, 0, n - h->length);
@@ -111,12 +111,15 @@ static int l_buffer_resize(lua_State *L) {
     return self(L);
 }
 
-static int l_buffer_reset(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "reset");
+void bpl_reset(bpl_handle *h) {
     h->data -= h->front;
     h->room += h->front;
     h->front = 0;
     h->length = 0;
+}
+
+static int l_buffer_reset(lua_State *L) {
+    bpl_reset(bpl_check_handle(L, 1, "reset"));
     return self(L);
 }
 
@@ -155,7 +158,7 @@ static int put_values(lua_State *L, const char *method) {
     for (int arg = 2; arg <= top; arg++) {
         total += bpl_check_span(L, arg, method, "value").length;
     }
-    if (!grow(h, total)) {
+    if (!bpl_grow(h, total)) {
         return out_of_memory(L);
     }
     size_t own = h->length; /* of self, where it is put to itself */
@@ -184,7 +187,7 @@ static int l_buffer_set(lua_State *L) {
     }
     size_t length = h->length;
     h->length = 0;
-    if (!grow(h, s.length)) {
+    if (!bpl_grow(h, s.length)) {
         h->length = length;
         return out_of_memory(L);
     }
@@ -200,7 +203,7 @@ static int l_buffer_reserve(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "reserve");
     size_t n = bpl_check_size(L, 2, "reserve", "n");
     refuse_fixed(L, h, "reserve");
-    if (!grow(h, n)) {
+    if (!bpl_grow(h, n)) {
         return out_of_memory(L);
     }
     bpl_pushcount(L, h->room - h->length);
@@ -221,7 +224,7 @@ static int l_buffer_commit(lua_State *L) {
 
 /* ---- consuming ------------------------------------------------------------- */
 
-static void consume(bpl_handle *h, size_t n) {
+void bpl_consume(bpl_handle *h, size_t n) {
     h->data += n;
     h->length -= n;
     h->front += n;
@@ -231,7 +234,7 @@ static void consume(bpl_handle *h, size_t n) {
 static int l_buffer_skip(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "skip");
     size_t n = bpl_check_size(L, 2, "skip", "n");
-    consume(h, n < h->length ? n : h->length);
+    bpl_consume(h, n < h->length ? n : h->length);
     return self(L);
 }
 
@@ -258,7 +261,7 @@ static int l_buffer_get(lua_State *L) {
         lua_replace(L, arg);
         lua_settop(L, count + 1);
         h = bpl_check_handle(L, 1, "get");
-        consume(h, n < h->length ? n : h->length);
+        bpl_consume(h, n < h->length ? n : h->length);
     }
     return count;
 }
@@ -268,7 +271,7 @@ static int l_buffer_get(lua_State *L) {
 /* unshare(): a block of its own, where others hold this one, it is frozen, or a slice. */
 static int l_buffer_unshare(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "unshare");
-    if (fixed(h) != NULL && !move_to(h, h->length)) {
+    if (bpl_fixed(h) != NULL && !move_to(h, h->length)) {
         return out_of_memory(L);
     }
     return self(L);

@@ -111,7 +111,7 @@ static int l_buffer_starts_with(lua_State *L) {
 }
 
 /* memmem is no part of C nor of every system: its first byte, then the rest. */
-static const uint8_t *search(const uint8_t *at, size_t length, bpl_span needle) {
+const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle) {
     const uint8_t *end = at + length;
     while ((size_t)(end - at) >= needle.length) {
         at = memchr(at, needle.data[0], (size_t)(end - at) - needle.length + 1);
@@ -133,7 +133,7 @@ static int l_buffer_find(lua_State *L) {
     init = init < 1 ? 1 : init;
     size_t at = (size_t)(init - 1);
     if (init <= length + 1 && needle.length > 0) {
-        const uint8_t *found = search(h->data + at, h->length - at, needle);
+        const uint8_t *found = bpl_search(h->data + at, h->length - at, needle);
         at = found != NULL ? (size_t)(found - h->data) : h->length + 1;
     }
     if (init > length + 1 || at > h->length) {

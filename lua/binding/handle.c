@@ -76,7 +76,7 @@ int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     return BP_OK;
 }
 
-static bpl_handle *live(void *handle) {
+bpl_handle *bpl_live(void *handle) {
     bpl_handle *h = handle;
     return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
 }
@@ -86,7 +86,7 @@ static bpl_handle *live(void *handle) {
  * finalizer runs at its sweep. The collector needs no barrier, since the functions of
  * the module hold that metatable for good. A negative place means a 32-bit reference. */
 int bytepool_handle_release(void *handle, const void *dead, int place) {
-    bpl_handle *h = live(handle);
+    bpl_handle *h = bpl_live(handle);
     if (h == NULL) {
         return BP_ERR_DEAD;
     }
@@ -106,7 +106,7 @@ int bytepool_handle_release(void *handle, const void *dead, int place) {
 
 /* A release for buffers of that pool alone, and for a sole owner where `sole` is not 0. */
 int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, int sole) {
-    bpl_handle *h = live(handle);
+    bpl_handle *h = bpl_live(handle);
     bp_pool *p = open_pool(pool);
     if (h == NULL || p == NULL || h->pool != p) {
         return BPL_E_CLOSED;
@@ -117,22 +117,8 @@ int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, i
     return bytepool_handle_release(handle, dead, place);
 }
 
-/* Bytes from pos (from 1) on, where they fit in the length: 0, or what the C method says. */
-int bytepool_handle_write(void *handle, double pos, const char *s, size_t count) {
-    bpl_handle *h = live(handle);
-    if (h == NULL || !(pos >= 1 && pos - 1 <= (double)h->length) || bp_buffer_is_frozen(h->block)) {
-        return BP_ERR_ARG;
-    }
-    size_t from = (size_t)pos - 1;
-    if ((double)from != pos - 1 || count > h->length - from) {
-        return BP_ERR_ARG;
-    }
-    memcpy(h->data + from, s, count);
-    return BP_OK;
-}
-
 int bytepool_handle_retain(void *handle) {
-    bpl_handle *h = live(handle);
+    bpl_handle *h = bpl_live(handle);
     int status = h != NULL ? bp_buffer_retain(h->block) : BP_ERR_DEAD;
     if (status == BP_OK) {
         h->owned++;

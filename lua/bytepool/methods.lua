@@ -18,11 +18,8 @@ local clib = require "bytepool.clib"
 local jit = rawget(_G, "jit")
 if not clib or not jit.status() then return false end
 
-local ffi, C, is, LIVE = clib.ffi, clib.C, clib.is, clib.live
-local cast, ffi_string = ffi.cast, ffi.string
-local floor, tonumber, type = math.floor, tonumber, type
-local handle_pointer, char_pointer = ffi.typeof("bytepool_handle *"), ffi.typeof("char *")
-local MAX_STRING = 2 ^ 31 - 256 -- LuaJIT's own bound; ffi.string would cut the length
+local C, is, LIVE = clib.C, clib.is, clib.live
+local floor, type = math.floor, type
 
 local methods, pool_methods = core.buffer_methods, core.pool_methods
 
@@ -39,17 +36,23 @@ local POOL, MAX_SIZE = clib.pool, core.max_size
 local BATCH, NO_MEMORY = 64, -2
 local blanks, left = {}, 0
 
+-- One, or false; while C makes more, the caller leaves its work to the C method.
+local function next_blank()
+    local at = left
+    if at == 0 then
+        clib.make_blanks(blanks, BATCH)
+        left = BATCH
+        return false
+    end
+    local blank = blanks[at]
+    blanks[at], left = false, at - 1
+    return blank
+end
+
 local function get_by_blank(c_get)
     return function(pool, n)
-        local at = left
-        if at == 0 then
-            clib.make_blanks(blanks, BATCH)
-            left = BATCH
-            return c_get(pool, n)
-        end
         if type(n) == "number" and n >= 0 and n <= MAX_SIZE and n == floor(n) and is(pool, POOL) then
-            local blank = blanks[at]
-            blanks[at], left = false, at - 1
+            local blank = next_blank()
             local status = blank and C.bytepool_handle_fill(blank, pool, n)
             if status == 0 then return blank end
             if status == NO_MEMORY then return nil, "out of memory" end
@@ -104,50 +107,6 @@ replace("ref_count", function(c_ref_count)
     end
 end)
 
--- The handle, its data and length, to be used only while h.owned > 0; or nil.
-local function look(buf)
-    if not is(buf, LIVE) then return nil end
-    local h = cast(handle_pointer, buf)
-    if h == nil or h.seal ~= cast(char_pointer, h) + 1 then return nil end -- BPL_HANDLE_SEAL
-    return h, h.data, tonumber(h.length)
-end
-
-replace("len", function(c_len)
-    return function(buf)
-        local h, _, length = look(buf)
-        if h ~= nil and h.owned > 0 then return length end
-        return c_len(buf)
-    end
-end)
-LIVE.__len = methods.len
-
-replace("byte", function(c_byte)
-    return function(buf, i, j)
-        local h, data, length = look(buf)
-        if h ~= nil and j == nil and type(i) == "number" and i >= 1 and i <= length
-            and i == floor(i) and h.owned > 0 then
-            return data[i - 1]
-        end
-        return c_byte(buf, i, j)
-    end
-end)
-
-replace("set_string", function(c_set_string)
-    return function(buf, pos, s)
-        if is(buf, LIVE) and type(pos) == "number" and type(s) == "string"
-            and C.bytepool_handle_write(buf, pos, s, #s) == 0 then
-            return buf
-        end
-        return c_set_string(buf, pos, s)
-    end
-end)
-
-replace("tostring", function(c_tostring)
-    return function(buf)
-        local h, data, length = look(buf)
-        if h ~= nil and length < MAX_STRING and h.owned > 0 then return ffi_string(data, length) end
-        return c_tostring(buf)
-    end
-end)
+require "bytepool.contents" (replace, next_blank)
 
 return true

@@ -1,0 +1,152 @@
+-- FFI bodies for what buffers do with bytes; methods.lua says how a body must be written.
+-- Reading goes straight to memory; what writes, and what compares or searches, is one C call.
+
+local clib = require "bytepool.clib"
+
+local ffi, C, is, LIVE = clib.ffi, clib.C, clib.is, clib.live
+local cast, ffi_string = ffi.cast, ffi.string
+local floor, tonumber, type = math.floor, tonumber, type
+local handle_pointer, char_pointer = ffi.typeof("bytepool_handle *"), ffi.typeof("char *")
+local MAX_STRING = 2 ^ 31 - 256 -- LuaJIT's own bound; ffi.string would cut the length
+
+-- The handle, its data and length, to be used only while h.owned > 0; or nil.
+local function look(buf)
+    if not is(buf, LIVE) then return nil end
+    local h = cast(handle_pointer, buf)
+    if h == nil or h.seal ~= cast(char_pointer, h) + 1 then return nil end -- BPL_HANDLE_SEAL
+    return h, h.data, tonumber(h.length)
+end
+
+local function whole(x) return type(x) == "number" and x == floor(x) end
+
+local bodies = {}
+
+function bodies.len(c_len)
+    return function(buf)
+        local h, _, length = look(buf)
+        if h ~= nil and h.owned > 0 then return length end
+        return c_len(buf)
+    end
+end
+
+function bodies.byte(c_byte)
+    return function(buf, i, j)
+        local h, data, length = look(buf)
+        if h ~= nil and j == nil and type(i) == "number" and i >= 1 and i <= length
+            and i == floor(i) and h.owned > 0 then
+            return data[i - 1]
+        end
+        return c_byte(buf, i, j)
+    end
+end
+
+function bodies.tostring(c_tostring)
+    return function(buf)
+        local h, data, length = look(buf)
+        if h ~= nil and length < MAX_STRING and h.owned > 0 then return ffi_string(data, length) end
+        return c_tostring(buf)
+    end
+end
+
+function bodies.sub(c_sub)
+    return function(buf, i, j)
+        local h, data, length = look(buf)
+        if h ~= nil and length < MAX_STRING and whole(i) and i ~= 0 and (j == nil or whole(j)) then
+            local first, last = i, j or -1
+            if first < 0 then first = length + first + 1 end
+            if first < 1 then first = 1 end
+            if last < 0 then last = length + last + 1 end
+            if last > length then last = length end
+            local from = data + (first - 1)
+            if h.owned > 0 then
+                if last < first then return "" end
+                return ffi_string(from, last - first + 1)
+            end
+        end
+        return c_sub(buf, i, j)
+    end
+end
+
+function bodies.set_string(c_set_string)
+    return function(buf, pos, s)
+        if is(buf, LIVE) and type(pos) == "number" and type(s) == "string"
+            and C.bytepool_handle_write(buf, pos, s, #s) == 0 then
+            return buf
+        end
+        return c_set_string(buf, pos, s)
+    end
+end
+
+function bodies.put(c_put)
+    return function(buf, s, ...)
+        if type(s) == "string" and select("#", ...) == 0 and is(buf, LIVE)
+            and C.bytepool_handle_append(buf, s, #s) == 0 then
+            return buf
+        end
+        return c_put(buf, s, ...)
+    end
+end
+
+function bodies.skip(c_skip)
+    return function(buf, n)
+        if type(n) == "number" and is(buf, LIVE) and C.bytepool_handle_skip(buf, n) >= 0 then return buf end
+        return c_skip(buf, n)
+    end
+end
+
+function bodies.reset(c_reset)
+    return function(buf)
+        if is(buf, LIVE) and C.bytepool_handle_reset(buf) == 0 then return buf end
+        return c_reset(buf)
+    end
+end
+
+function bodies.find(c_find)
+    return function(buf, needle, init)
+        local from = init == nil and 1 or init
+        if type(needle) == "string" and type(from) == "number" and is(buf, LIVE) then
+            local at = C.bytepool_handle_find(buf, needle, #needle, from)
+            if at > 0 then return at, at + #needle - 1 end
+            if at == 0 then return nil end
+        end
+        return c_find(buf, needle, init)
+    end
+end
+
+local function answer_of(all)
+    return function(c_method)
+        return function(buf, s)
+            local answer = type(s) == "string" and is(buf, LIVE) and C.bytepool_handle_is(buf, s, #s, all) or -1
+            if answer >= 0 then return answer == 1 end
+            return c_method(buf, s)
+        end
+    end
+end
+bodies.equals, bodies.starts_with = answer_of(1), answer_of(0)
+
+local function question(name)
+    return function(c_method)
+        return function(buf)
+            local answer = is(buf, LIVE) and C[name](buf) or -1
+            if answer >= 0 then return answer == 1 end
+            return c_method(buf)
+        end
+    end
+end
+bodies.is_unique = question "bytepool_handle_is_unique"
+bodies.is_frozen = question "bytepool_handle_is_frozen"
+
+-- replace(name, make) puts a body in front of a C method; next_blank() is a userdata made ahead.
+return function(replace, next_blank)
+    function bodies.slice(c_slice)
+        return function(buf, i, j)
+            if whole(i) and whole(j) and i >= 1 and j >= i - 1 and is(buf, LIVE) then
+                local blank = next_blank()
+                if blank and C.bytepool_handle_slice(blank, buf, i, j) == 0 then return blank end
+            end
+            return c_slice(buf, i, j)
+        end
+    end
+    for name, make in pairs(bodies) do replace(name, make) end
+    LIVE.__len = require "bytepool.core".buffer_methods.len
+end
