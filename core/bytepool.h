@@ -110,7 +110,7 @@ BP_API void bp_options_init(bp_options *o);
 /* A new pool, or NULL with *error filled (error may be NULL). o NULL: defaults.
  * The caller owns the pool and ends it with bp_pool_destroy. A child of fork() goes on
  * with its copy; what other threads held in their caches or were moving at that moment
- * is lost to it, and bp_pool_check may say so there. */
+ * is lost to it, and bp_pool_check says so there. */
 BP_API bp_pool *bp_pool_create(const bp_options *o, bp_error *error);
 
 /* The open pool of that name, once more: from any thread, and for another Lua state. The

@@ -170,6 +170,39 @@ START_TEST(a_trim_elsewhere_is_honoured_at_the_next_slow_half) {
 }
 END_TEST
 
+/* Also the hundredth thread keeps some blocks of the small tiers. */
+enum { CROWD = 100 };
+static pthread_barrier_t all_here, go_home;
+static size_t smallest_lease;
+
+static void *join_the_crowd(void *arg) {
+    bp_buffer_release(arg, bp_buffer_get(arg, 1));
+    pthread_barrier_wait(&all_here);
+    pthread_barrier_wait(&go_home);
+    return NULL;
+}
+
+START_TEST(the_hundredth_thread_has_a_cache) {
+    pthread_t threads[CROWD];
+    pthread_barrier_init(&all_here, NULL, CROWD + 1);
+    pthread_barrier_init(&go_home, NULL, CROWD + 1);
+    for (size_t t = 0; t < CROWD; t++) {
+        ck_assert_int_eq(pthread_create(&threads[t], NULL, join_the_crowd, pool), 0);
+    }
+    pthread_barrier_wait(&all_here);
+    smallest_lease = SIZE_MAX;
+    for (const bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
+        smallest_lease = c->lease < smallest_lease ? c->lease : smallest_lease;
+    }
+    ck_assert_uint_eq(pool->cache_count, CROWD);
+    pthread_barrier_wait(&go_home);
+    for (size_t t = 0; t < CROWD; t++) {
+        pthread_join(threads[t], NULL);
+    }
+    ck_assert_uint_ge(smallest_lease, 32 * KIB);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("cache");
     TCase *tc = add_case(suite, "cache");
@@ -182,5 +215,6 @@ int main(void) {
     tcase_add_test(tc, over_the_bound_a_cache_holds_nothing);
     tcase_add_test(tc, over_a_large_bound_it_holds_a_block_of_each_tier);
     tcase_add_test(tc, a_trim_elsewhere_is_honoured_at_the_next_slow_half);
+    tcase_add_test(tc, the_hundredth_thread_has_a_cache);
     return run_suite(suite);
 }
