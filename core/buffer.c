@@ -74,4 +74,4 @@ size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b) {
     return b->bin < pool->tier_count ? pool->sizes[b->bin] : (size_t)b->length;
 }
 
-uint32_t bp_buffer_ref_count(const bp_buffer *b) { return BP_REFS(bp_peek(&b->refs)); }
+uint32_t bp_buffer_ref_count(const bp_buffer *b) { return BP_REFS(bp_acquire(&b->refs)); }

@@ -96,13 +96,17 @@ static void release_uncached(bp_pool *pool, bp_buffer *b) {
     } else {
         bp_depot *d = &pool->depots[b->bin];
         bp__depot_give(pool, d, &b, 1);
-        bp__idle_shrink(pool);
+        if (pool->closed) {
+            (void)bp__depot_trim(pool, d);
+        } else {
+            bp__idle_shrink(pool);
+        }
         bp_count_publish(&d->gone.put, 1);
     }
-    if (pool->closed) {
+    if (pool->closed && --pool->check_in == 0) {
         (void)bp__pool_reap_locked(pool);
     }
-    pthread_mutex_unlock(&bp__registry);
+    bp__registry_unlock();
 }
 
 int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b) {

@@ -110,7 +110,7 @@ BP_API void bp_options_init(bp_options *o);
 /* A new pool, or NULL with *error filled (error may be NULL). o NULL: defaults.
  * The caller owns the pool and ends it with bp_pool_destroy. A child of fork() goes on
  * with its copy; what other threads held in their caches or were moving at that moment
- * is lost to it, and bp_pool_check may say so there. */
+ * is lost to it, and bp_pool_check says so there. */
 BP_API bp_pool *bp_pool_create(const bp_options *o, bp_error *error);
 
 /* The open pool of that name, once more: from any thread, and for another Lua state. The
@@ -150,7 +150,7 @@ BP_API int bp_buffer_retain(bp_buffer *b);
 
 /* One reference less; the last one takes the buffer back. `pool` is the pool it
  * came from. BP_ERR_DEAD: there was none to give back (seen only until the block
- * is handed out again). BP_ERR_KIND: it is raw. */
+ * is handed out again, or its slab used anew after a trim). BP_ERR_KIND: it is raw. */
 BP_API int bp_buffer_release(bp_pool *pool, bp_buffer *b);
 
 /* release for a sole owner. BP_ERR_SHARED: others hold references, nothing
@@ -172,7 +172,8 @@ BP_API bool bp_buffer_is_frozen(const bp_buffer *b);
 BP_API void *bp_buffer_data(const bp_buffer *b);
 BP_API size_t bp_buffer_length(const bp_buffer *b);
 BP_API size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b);
-BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b);
+BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b); /* who reads 1, and owns that one,
+                       sees all that the other owners did before they released */
 
 /* ---- tokens ------------------------------------------------------------- */
 

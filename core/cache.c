@@ -7,15 +7,16 @@
 
 #define FLOOR ((size_t)32 << 10)
 
+static bp_buffer no_block; /* no pointer that is put starts it */
+
 /* The bytes of max_idle that the next cache may fill. All caches together have half of
- * max_idle, so that the depots have the other half. A first few get all they like, and
- * the sixtieth still something. */
+ * max_idle, so that the depots have the other half. Each gets a part of what is left that
+ * shrinks with their number: of 256 MiB the first has 16 MiB, the 60th 235 KiB. */
 static size_t share_of(const bp_pool *pool) {
     size_t budget = pool->max_idle / 2;
     size_t leased = (size_t)bp_peek(&pool->leased);
     size_t left = budget > leased ? budget - leased : 0;
-    size_t fair = budget / (3 * ((size_t)pool->cache_count + 2));
-    return fair < left / 2 ? fair : left / 2;
+    return left / ((size_t)pool->cache_count + 8);
 }
 
 /* The most blocks of a size that a cache of that share holds: 1 MiB of them or one. None where
@@ -49,8 +50,6 @@ static size_t plan(const bp_pool *pool, uint32_t *counts) {
     }
     return lease;
 }
-
-static bp_buffer no_block; /* no pointer that is put starts it */
 
 bp_cache *bp__cache_new(bp_pool *pool) {
     uint32_t counts[BP_MAX_TIERS];
@@ -109,16 +108,21 @@ void bp__cache_flush_all(bp_cache *c) {
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
         flush_bin(c, t);
     }
+    c->raw_last = &no_block; /* its slab may be another's soon */
 }
 
-/* One cached block, or one reserved, keeps its slab from being empty, and so up to
- * 4 MiB from going back. Where the pool is over its idle bound although nothing is
- * empty, this cache holds nothing until that is over: each release then goes home. */
+/* One cached block, or one reserved, keeps its slab from being empty, and so up to 4 MiB from
+ * going back. Where the pool is over its idle bound although little is empty, this cache gives
+ * up all it holds, and until that is over holds so few blocks that the slabs they may pin are
+ * a quarter of the bound: none, or one of each tier, for which pairs stay fast. */
 static void shut(bp_cache *c) {
+    const bp_pool *pool = c->pool;
+    size_t few = (pool->max_idle / 4 >> BP_SLAB_SHIFT) / pool->tier_count;
     bp__cache_flush_all(c);
     bp__idle_shrink(c->pool);
-    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
-        c->bins[t].limit = c->bins[t].base;
+    for (uint32_t t = 0; t < pool->tier_count; t++) {
+        bp_bin *bin = &c->bins[t];
+        bin->limit = bin->base + (few < bin->planned ? few : bin->planned);
     }
     c->shut = true;
 }

@@ -173,12 +173,15 @@ void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n
     give_chain(pool, chain);
 }
 
-/* Over the bound, and empty slabs have a part in it. Where a quarter of max_idle or less
- * is in empty slabs, it is slabs pinned by live blocks that keep the pool over, and giving
- * the few empty ones back would only make the next get in their tier take one anew. */
+/* Over the bound, and empty slabs have a part in it. Where only one slab, or a quarter of
+ * max_idle or less, is in empty slabs, and the bound has room for it, it is slabs pinned by
+ * live blocks that keep the pool over, and giving the few empty ones back would only make the
+ * next get in their tier take one anew. */
 static bool worth_shrinking(const bp_pool *pool) {
-    return bp__idle_over(pool) &&
-           (size_t)bp_peek(&pool->empty_slabs) << BP_SLAB_SHIFT > pool->max_idle / 4;
+    size_t empty = (size_t)bp_peek(&pool->empty_slabs) << BP_SLAB_SHIFT;
+    size_t leased = (size_t)bp_peek(&pool->leased);
+    bool too_many = empty > BP_SLAB && empty > pool->max_idle / 4;
+    return bp__idle_over(pool) && (too_many || empty + leased > pool->max_idle);
 }
 
 /* Any tier's empty slabs will do, not only those of the tier that went over. */
@@ -186,7 +189,7 @@ void bp__idle_shrink(bp_pool *pool) {
     for (uint32_t t = 0; t < pool->tier_count && worth_shrinking(pool); t++) {
         bp_depot *d = &pool->depots[t];
         uint32_t chain = BP_NO_SLAB;
-        pthread_mutex_lock(&d->lock);
+        bp__lock(&d->lock);
         while (worth_shrinking(pool) && retire_last_locked(pool, d, &chain)) {
         }
         pthread_mutex_unlock(&d->lock);
@@ -195,7 +198,7 @@ void bp__idle_shrink(bp_pool *pool) {
 }
 
 uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first) {
-    pthread_mutex_lock(&d->lock);
+    bp__lock(&d->lock);
     if (d->carving == BP_NO_SLAB) {
         d->carving = bp__slab_take(pool, d, d->run);
     }
@@ -223,7 +226,7 @@ uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **fir
 void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n) {
     uint32_t slab = first->slab;
     uint32_t chain = BP_NO_SLAB;
-    pthread_mutex_lock(&d->lock);
+    bp__lock(&d->lock);
     bp_slab *s = bp__slab_at(pool, slab);
     if (first->index + n == s->carved && (d->carving == BP_NO_SLAB || d->carving == slab)) {
         for (uint32_t i = 0; i < n; i++) {
@@ -253,7 +256,7 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
 
 size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
     uint32_t chain = BP_NO_SLAB;
-    pthread_mutex_lock(&d->lock);
+    bp__lock(&d->lock);
     uint64_t before = bp_peek(&d->free);
     while (retire_last_locked(pool, d, &chain)) {
     }
@@ -295,15 +298,29 @@ static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, s
     return made;
 }
 
+/* Counts the bytes that are to come, so that two threads do not pass the same bound. */
+static bool prewarm_fits(bp_pool *pool, size_t size, size_t count) {
+    if (count == 0) {
+        return true;
+    }
+    if (count > pool->max_idle / size) {
+        return false;
+    }
+    size_t bytes = count * size;
+    if (bp_add(&pool->depot_bytes, bytes) + bytes + bp_peek(&pool->leased) <= pool->max_idle) {
+        return true;
+    }
+    bp_sub(&pool->depot_bytes, bytes);
+    return false;
+}
+
 /* All slabs are taken before the first block is made: then nothing can fail. */
 int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
-    if (count > 0 &&
-        (count > pool->max_idle / d->size ||
-         bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) + count * d->size > pool->max_idle)) {
+    if (!prewarm_fits(pool, d->size, count)) {
         return BP_ERR_LIMIT;
     }
     uint32_t chain = BP_NO_SLAB;
-    pthread_mutex_lock(&d->lock);
+    bp__lock(&d->lock);
     uint32_t open = d->carving;
     size_t room = open == BP_NO_SLAB ? 0 : d->cut->blocks - bp__slab_at(pool, open)->carved;
     for (; room < count; room += d->cut->blocks) {
@@ -311,6 +328,7 @@ int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
         if (slab == BP_NO_SLAB) {
             pthread_mutex_unlock(&d->lock);
             give_chain(pool, chain);
+            bp_sub(&pool->depot_bytes, count * d->size);
             return BP_ERR_NOMEM;
         }
         bp__slab_at(pool, slab)->next = chain;
@@ -323,7 +341,7 @@ int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
         chain = bp__slab_at(pool, slab)->next;
         made += prewarm_slab_locked(pool, d, slab, count - made);
     }
-    idle_changed_locked(pool, d, 0, made);
+    bp_poke(&d->free, bp_peek(&d->free) + made); /* depot_bytes knows them already */
     bp__owned_add(pool, made * d->size);
     pthread_mutex_unlock(&d->lock);
     return BP_OK;

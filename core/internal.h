@@ -126,13 +126,17 @@ uint64_t bp__tokens_count(const bp_pool *pool); /* walks all of them */
 /* from registry.c: every pool of the process, by slot */
 extern __attribute__((visibility("hidden"))) pthread_mutex_t bp__registry;
 bool bp__registry_start_locked(void (*thread_end)(void *), pthread_key_t *key);
+void bp__registry_pin(void);    /* keeps this library in memory; takes the loader's lock */
+void bp__registry_unlock(void); /* and frees the pools that were buried meanwhile */
+void bp__registry_bury_locked(bp_pool *pool);
 bool bp__registry_add_locked(bp_pool *pool);         /* gives it a slot; false: all are taken */
 bp_pool *bp__registry_find_locked(const char *name); /* open ones only; NULL: none */
 void bp__registry_remove_locked(bp_pool *pool);
-void bp__registry_reap_locked(void); /* frees what zombies it can */
+void bp__registry_reap_locked(void); /* buries what zombies it can */
 
 /* from pool.c */
-bool bp__pool_reap_locked(bp_pool *pool); /* frees a closed pool that has nothing out */
+bool bp__pool_reap_locked(bp_pool *pool); /* buries a closed pool that has nothing out */
+void bp__pool_free(bp_pool *pool);
 
 /* from stats.c */
 uint64_t bp__pool_outstanding_locked(bp_pool *pool);

@@ -94,7 +94,7 @@ static void configure(bp_pool *pool, const bp_options *o) {
     }
 }
 
-static void pool_free(bp_pool *pool) {
+void bp__pool_free(bp_pool *pool) {
     bp__regions_free(pool);
     pthread_mutex_destroy(&pool->region_lock);
     for (unsigned i = 0; i < BP_DEPOTS; i++) {
@@ -136,11 +136,11 @@ bp_pool *bp_pool_create(const bp_options *o, bp_error *error) {
     bp__registry_reap_locked();
     bool taken = pool->name[0] != '\0' && bp__registry_find_locked(pool->name) != NULL;
     bool listed = !taken && bp__registry_add_locked(pool);
-    pthread_mutex_unlock(&bp__registry);
+    bp__registry_unlock();
     if (!listed) {
         fail(e, taken ? BP_ERR_EXISTS : BP_ERR_LIMIT,
              taken ? bp_strerror(BP_ERR_EXISTS) : "too many pools in this process");
-        pool_free(pool);
+        bp__pool_free(pool);
         return NULL;
     }
     return pool;
@@ -148,7 +148,7 @@ bp_pool *bp_pool_create(const bp_options *o, bp_error *error) {
 
 bp_pool *bp_pool_open(const char *name) {
     pthread_mutex_lock(&bp__registry);
-    bp_pool *pool = name[0] != '\0' ? bp__registry_find_locked(name) : NULL;
+    bp_pool *pool = name != NULL && name[0] != '\0' ? bp__registry_find_locked(name) : NULL;
     if (pool != NULL) {
         pool->opens++;
     }
@@ -156,13 +156,17 @@ bp_pool *bp_pool_open(const char *name) {
     return pool;
 }
 
+/* A sum over all caches is dear, so with many buffers out the next one waits for half of the
+ * releases that are left, less those that may be under way in a fast half. */
 bool bp__pool_reap_locked(bp_pool *pool) {
-    if (bp__pool_outstanding_locked(pool) != 0) {
+    uint64_t out = bp__pool_outstanding_locked(pool);
+    if (out != 0) {
+        uint64_t unseen = pool->cache_count;
+        pool->check_in = out > 2 * unseen + 64 ? (out - unseen) / 2 : 1;
         return false;
     }
     bp__caches_drop_locked(pool);
-    bp__registry_remove_locked(pool);
-    pool_free(pool);
+    bp__registry_bury_locked(pool);
     return true;
 }
 
@@ -171,12 +175,19 @@ void bp_pool_destroy(bp_pool *pool) {
         return;
     }
     pthread_mutex_lock(&bp__registry);
-    if (--pool->opens == 0) {
+    if (pool->opens == 1 && bp__pool_outstanding_locked(pool) > 0) {
+        /* What idles now would stay until the last buffer comes, and nobody could ask. */
+        pthread_mutex_unlock(&bp__registry);
+        (void)bp_pool_trim(pool);
+        pthread_mutex_lock(&bp__registry);
+    }
+    if (pool->opens > 0 && --pool->opens == 0) {
         pool->closed = true;
         bp_poke(&pool->slot, 0u); /* from here on every call on it takes its slow half */
+        (void)bp__pool_reap_locked(pool);
         bp__registry_reap_locked();
     }
-    pthread_mutex_unlock(&bp__registry);
+    bp__registry_unlock();
 }
 
 size_t bp_pool_trim(bp_pool *pool) {

@@ -13,9 +13,10 @@ pthread_mutex_t bp__registry = PTHREAD_MUTEX_INITIALIZER;
 
 static bp_pool *pools[BP_MAX_POOLS + 1]; /* slot 0 belongs to closed pools */
 static uint32_t top;                     /* no pool has a slot above */
+static bp_pool *graveyard;               /* to be freed without the lock: unmapping takes long */
 
 /* A thread's end calls into this library even when the host unloaded the module. */
-static void pin_module(void) {
+void bp__registry_pin(void) {
 #if defined(RTLD_NODELETE) && defined(RTLD_NOLOAD)
     Dl_info info;
     if (dladdr((void *)&bp__registry, &info) != 0 && info.dli_fname != NULL) {
@@ -68,7 +69,7 @@ static void fork_child(void) {
     for (uint32_t i = 1; i <= top; i++) {
         bp_cache *c = pools[i] != NULL ? pools[i]->caches : NULL;
         for (; c != NULL; c = c->pool_next) {
-            if (c->thread != bp__thread) {
+            if (c->thread != bp__thread && c->lease > 0) {
                 bp_sub(&pools[i]->leased, c->lease);
                 c->lease = 0;
             }
@@ -86,7 +87,6 @@ bool bp__registry_start_locked(void (*thread_end)(void *), pthread_key_t *key) {
         pthread_key_delete(*key);
         return false;
     }
-    pin_module();
     return true;
 }
 
@@ -123,8 +123,25 @@ void bp__registry_remove_locked(bp_pool *pool) {
  * looking further; the pool it may have emptied is found here. */
 void bp__registry_reap_locked(void) {
     for (uint32_t i = 1; i <= top; i++) {
-        if (pools[i] != NULL && pools[i]->closed) {
+        if (pools[i] != NULL && pools[i]->closed && pools[i]->check_in <= 1) {
             (void)bp__pool_reap_locked(pools[i]);
         }
+    }
+}
+
+void bp__registry_bury_locked(bp_pool *pool) {
+    bp__registry_remove_locked(pool);
+    pool->buried = graveyard;
+    graveyard = pool;
+}
+
+void bp__registry_unlock(void) {
+    bp_pool *pool = graveyard;
+    graveyard = NULL;
+    pthread_mutex_unlock(&bp__registry);
+    while (pool != NULL) {
+        bp_pool *next = pool->buried;
+        bp__pool_free(pool);
+        pool = next;
     }
 }

@@ -139,8 +139,10 @@ void bp__recent_keep_locked(bp_cache *c) {
     }
     uint64_t next = bp_peek(&c->requests);
     uint64_t size = next < pool->recent_size ? next : pool->recent_size;
+    uint64_t place = bp_add(&pool->recent_next, size);
     for (uint64_t i = next - size; i < next; i++) {
-        bp__recent_push(pool, bp_peek(&c->recent[i & c->recent_mask]));
+        bp_poke(&pool->recent[place++ & pool->recent_mask],
+                bp_peek(&c->recent[i & c->recent_mask]));
     }
 }
 

@@ -1,7 +1,7 @@
 /* What the pool asks of the operating system and of malloc, in one place. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -36,20 +36,29 @@ size_t bp__sys_ram(void) {
     return (size_t)1 << 30;
 }
 
+/* Pages of address space in use, 0 where the system does not tell. Locks are held here: no
+ * stdio, which allocates, and no end of the thread by a cancellation. */
+static size_t address_pages(void) {
+    char text[64];
+    int old;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    ssize_t got = -1;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        got = read(fd, text, sizeof text - 1);
+        (void)close(fd);
+    }
+    pthread_setcancelstate(old, &old);
+    text[got > 0 ? got : 0] = '\0';
+    return got > 0 ? (size_t)strtoul(text, NULL, 10) : 0;
+}
+
 size_t bp__sys_address_room(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
         return SIZE_MAX;
     }
-    size_t used = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f != NULL) {
-        unsigned long pages = 0;
-        if (fscanf(f, "%lu", &pages) == 1) {
-            used = (size_t)pages * bp__sys_page();
-        }
-        fclose(f);
-    }
+    size_t used = address_pages() * bp__sys_page();
     return (size_t)limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
 }
 

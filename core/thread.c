@@ -45,12 +45,17 @@ static void thread_end(void *arg) {
     bp_thread *thread = arg;
     pthread_mutex_lock(&bp__registry);
     while (thread->first != NULL) {
+        bp_pool *pool = thread->first->pool;
         bp__cache_flush_all(thread->first);
-        bp__idle_shrink(thread->first->pool);
+        if (pool->closed) {
+            (void)bp__depots_trim(pool); /* nobody gets from it any more */
+        } else {
+            bp__idle_shrink(pool);
+        }
         cache_free_locked(thread->first);
     }
     bp__registry_reap_locked();
-    pthread_mutex_unlock(&bp__registry);
+    bp__registry_unlock();
     /* A destructor that runs after this one and uses a pool starts anew. */
     bp__thread = &nobody;
     bp__sys_unmap(thread, sizeof *thread);
@@ -58,11 +63,15 @@ static void thread_end(void *arg) {
 
 bool bp__threads_start(void) {
     pthread_mutex_lock(&bp__registry);
-    if (!started) {
+    bool first = !started;
+    if (first) {
         started = bp__registry_start_locked(thread_end, &thread_key);
     }
     bool done = started;
     pthread_mutex_unlock(&bp__registry);
+    if (first && done) {
+        bp__registry_pin(); /* not under the lock: a constructor may hold the loader's and wait */
+    }
     return done;
 }
 
@@ -110,6 +119,9 @@ bp_cache *bp__cache_attach(bp_pool *pool) {
     pthread_mutex_lock(&bp__registry);
     bp_cache *c = attach_locked(pool);
     pthread_mutex_unlock(&bp__registry);
+    if (c != NULL) {
+        bp__idle_shrink(pool); /* its lease counts as held from now on */
+    }
     return c;
 }
 

@@ -4,6 +4,9 @@
 
 #include "cache.h"
 
+#define ALIAS        4096u              /* addresses that far apart look alike to a load */
+#define SPREAD_UP_TO ((size_t)64 << 10) /* above, a line more would cost a block of the slab */
+
 static const size_t power_of_two[] = {128,   256,   512,    1024,   2048,   4096,    8192,   16384,
                                       32768, 65536, 131072, 262144, 524288, 1048576, 2097152};
 static const size_t stream[] = {1024, 4096, 16384, 32768, 65536, 131072};
@@ -85,12 +88,12 @@ void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     d->stride = bp__round_up(size, paged ? bp__sys_page() : BP_LINE);
     /* Blocks of whole pages would all begin at the same place of a page, and a load from one
      * wait for a store to another. Large ones are few, and would not fill their slab. */
-    if (!paged && d->stride % 4096 == 0 && d->stride <= (size_t)64 << 10) {
+    if (!paged && d->stride % ALIAS == 0 && d->stride <= SPREAD_UP_TO) {
         d->stride += BP_LINE;
     }
     d->run = (uint32_t)((d->stride + BP_SLAB - 1) >> BP_SLAB_SHIFT);
     size_t take = ((size_t)64 << 10) / d->stride;
-    /* Two headers share a line, which two threads must not: a bin reserves them in pairs. */
+    /* Two headers share a line: reserved in pairs, two threads do not begin with one each. */
     d->bins_take = take < 2 ? 2 : take > 16 ? 16 : (uint32_t)take / 2 * 2;
     d->head = d->tail = BP_NO_SLAB;
     d->carving = BP_NO_SLAB;

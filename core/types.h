@@ -50,8 +50,7 @@
  *                     live one, or with one in the cache of a thread that sleeps
  *
  * Locks, outermost first; none is held while a fast path runs:
- *   registry (process) -> depot (tier) -> region lock (pool)
- *   tokens (process): with none of the others
+ *   tokens (process) -> registry (process) -> depot (tier) -> region lock (pool)
  */
 #ifndef BP_TYPES_H
 #define BP_TYPES_H
@@ -163,7 +162,7 @@ typedef struct bp_depot {
  * slot is full is a guess that the processor loses. */
 typedef struct bp_bin {
     bp_buffer **top;   /* the first free slot */
-    bp_buffer **limit; /* no push at or above this one; base where the bin is shut */
+    bp_buffer **limit; /* no push at or above this one; lower where the cache is shut */
     bp_buffer **base;  /* the first slot */
     _Atomic uint64_t hit;
     _Atomic uint64_t put;
@@ -184,7 +183,7 @@ typedef struct bp_cache {
     bp_pool *pool;
     uint32_t slot;
     uint32_t trim_seen; /* the pool's trim epoch honoured last */
-    bool shut;          /* holds nothing: the pool is over max_idle */
+    bool shut;          /* holds little: the pool is over max_idle */
     size_t lease;       /* bytes of max_idle it may fill */
     struct bp_cache *pool_next, *pool_prev;
     struct bp_cache *thread_next;
@@ -233,6 +232,8 @@ struct bp_pool {
     uint32_t own_slot; /* the slot even when closed */
     uint32_t opens;    /* 0 once closed */
     bool closed;
+    uint64_t check_in;      /* releases until a closed pool is summed up again */
+    struct bp_pool *buried; /* the next of those to be freed */
     uint32_t cache_count;
     struct bp_pool_totals { /* of caches that are gone and of releases that had none */
         uint64_t requests, alone_get, alone_put, alone_lengths;

@@ -106,31 +106,50 @@ START_TEST(leases_stay_within_half_of_max_idle) {
 }
 END_TEST
 
-/* Blocks of many slabs, one of each in the cache, would keep all those slabs. */
-START_TEST(over_the_bound_a_cache_holds_nothing) {
-    enum { N = 20000 };
-    static bp_buffer *b[N];
-    for (int i = 0; i < N; i++) {
-        b[i] = bp_buffer_get(pool, 4096);
+static bp_buffer *many[20000];
+
+/* Every 97th stays, so that no slab empties, then those too. The bound in between. */
+static void burst_with_survivors(size_t bound) {
+    for (size_t i = 0; i < COUNT_OF(many); i++) {
+        many[i] = bp_buffer_get(pool, 4096);
     }
-    pool->max_idle = 8 * MIB;
-    /* Every 97th stays, so that no slab empties. */
-    for (int i = 0; i < N; i++) {
+    pool->max_idle = bound;
+    for (size_t i = 0; i < COUNT_OF(many); i++) {
         if (i % 97 != 0) {
-            bp_buffer_release(pool, b[i]);
+            bp_buffer_release(pool, many[i]);
         }
     }
-    ck_assert(bp__cache_of(pool)->shut);
-    ck_assert_uint_eq(bin_room(1), 0);
-    for (int i = 0; i < N; i += 97) {
-        bp_buffer_release(pool, b[i]);
+}
+
+static void survivors_come_back(void) {
+    for (size_t i = 0; i < COUNT_OF(many); i += 97) {
+        bp_buffer_release(pool, many[i]);
     }
     bp_stats s;
     bp_pool_stats(pool, &s);
     ck_assert_uint_le(s.idle_bytes, pool->max_idle);
-    bp_buffer_release(pool, bp_buffer_get(pool, 4096));
+    bp_buffer *b[2] = {bp_buffer_get(pool, 4096), bp_buffer_get(pool, 4096)}; /* a refill */
+    bp_buffer_release(pool, b[0]);
+    bp_buffer_release(pool, b[1]);
     ck_assert(!bp__cache_of(pool)->shut);
     pool->max_idle = 256 * MIB; /* for the lease that teardown checks */
+}
+
+/* Blocks of many slabs, one of each in the cache, would keep all those slabs. */
+START_TEST(over_the_bound_a_cache_holds_nothing) {
+    burst_with_survivors(8 * MIB);
+    ck_assert(bp__cache_of(pool)->shut);
+    ck_assert_uint_eq(bin_room(1), 0);
+    survivors_come_back();
+}
+END_TEST
+
+/* A bound that a few slabs are little of: pairs need no slow half. */
+START_TEST(over_a_large_bound_it_holds_a_block_of_each_tier) {
+    burst_with_survivors(52 * MIB);
+    ck_assert(bp__cache_of(pool)->shut);
+    ck_assert_uint_eq(bin_room(1), 1);
+    survivors_come_back();
 }
 END_TEST
 
@@ -151,6 +170,39 @@ START_TEST(a_trim_elsewhere_is_honoured_at_the_next_slow_half) {
 }
 END_TEST
 
+/* Also the hundredth thread keeps some blocks of the small tiers. */
+enum { CROWD = 100 };
+static pthread_barrier_t all_here, go_home;
+static size_t smallest_lease;
+
+static void *join_the_crowd(void *arg) {
+    bp_buffer_release(arg, bp_buffer_get(arg, 1));
+    pthread_barrier_wait(&all_here);
+    pthread_barrier_wait(&go_home);
+    return NULL;
+}
+
+START_TEST(the_hundredth_thread_has_a_cache) {
+    pthread_t threads[CROWD];
+    pthread_barrier_init(&all_here, NULL, CROWD + 1);
+    pthread_barrier_init(&go_home, NULL, CROWD + 1);
+    for (size_t t = 0; t < CROWD; t++) {
+        ck_assert_int_eq(pthread_create(&threads[t], NULL, join_the_crowd, pool), 0);
+    }
+    pthread_barrier_wait(&all_here);
+    smallest_lease = SIZE_MAX;
+    for (const bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
+        smallest_lease = c->lease < smallest_lease ? c->lease : smallest_lease;
+    }
+    ck_assert_uint_eq(pool->cache_count, CROWD);
+    pthread_barrier_wait(&go_home);
+    for (size_t t = 0; t < CROWD; t++) {
+        pthread_join(threads[t], NULL);
+    }
+    ck_assert_uint_ge(smallest_lease, 32 * KIB);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("cache");
     TCase *tc = add_case(suite, "cache");
@@ -161,6 +213,8 @@ int main(void) {
     tcase_add_test(tc, a_bin_holds_one_mebibyte_or_one_block);
     tcase_add_test(tc, leases_stay_within_half_of_max_idle);
     tcase_add_test(tc, over_the_bound_a_cache_holds_nothing);
+    tcase_add_test(tc, over_a_large_bound_it_holds_a_block_of_each_tier);
     tcase_add_test(tc, a_trim_elsewhere_is_honoured_at_the_next_slow_half);
+    tcase_add_test(tc, the_hundredth_thread_has_a_cache);
     return run_suite(suite);
 }

@@ -267,6 +267,24 @@ START_TEST(the_limit_of_pools) {
 }
 END_TEST
 
+/* One buffer that is out must not keep what idled beside it. */
+START_TEST(an_ended_pool_keeps_no_idle_memory) {
+    enum { N = 1500 };
+    static bp_buffer *b[N];
+    if (!memory_is_observable()) return;
+    bp_pool *pool = bp_pool_create(NULL, NULL);
+    bp_buffer *last = bp_buffer_get(pool, 100);
+    size_t before = resident();
+    for (size_t i = 0; i < N; i++)
+        touch(bp_buffer_data(b[i] = bp_buffer_get(pool, 64 * KIB)), 64 * KIB);
+    for (size_t i = 0; i < N; i++) bp_buffer_release(pool, b[i]);
+    ck_assert_uint_gt(resident(), before + 80 * MIB);
+    bp_pool_destroy(pool);
+    ck_assert_uint_lt(resident(), before + 8 * MIB);
+    ck_assert_int_eq(bp_buffer_release(pool, last), BP_OK);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("destroy");
     TCase *tc = add_case(suite, "buffers out");
@@ -279,5 +297,6 @@ int main(void) {
     tcase_add_test(tc, three_hundred_pools_at_once);
     tcase_add_test(tc, a_thread_outlives_many_pools);
     tcase_add_test(tc, the_limit_of_pools);
+    tcase_add_test(tc, an_ended_pool_keeps_no_idle_memory);
     return run_suite(suite);
 }

@@ -1,4 +1,5 @@
 /* When the system gives no more: requests fail cleanly, and the pool goes on. */
+#include <pthread.h>
 #include <errno.h>
 #include <sys/resource.h>
 
@@ -138,6 +139,30 @@ START_TEST(a_pool_without_room) {
 }
 END_TEST
 
+/* A cancellation that waits while the pool looks for address space must not end the thread with
+ * the region's lock in its hands. */
+static void *get_while_cancelled(void *arg) {
+    pthread_cancel(pthread_self());
+    bp_buffer *b = bp_buffer_get(arg, 4096);
+    bp_buffer_release(arg, b);
+    pthread_testcancel();
+    return NULL;
+}
+
+START_TEST(a_cancelled_thread_holds_no_lock) {
+    struct rlimit limit = {8 * GIB, 8 * GIB};
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    bp_pool *pool = bp_pool_create(NULL, NULL);
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, get_while_cancelled, pool), 0);
+    pthread_join(thread, NULL);
+    bp_buffer *b = bp_buffer_get(pool, 100000);
+    ck_assert_ptr_nonnull(b);
+    ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("memory");
     TCase *tc = add_case(suite, "memory");
@@ -146,6 +171,7 @@ int main(void) {
         tcase_add_test(tc, idle_slabs_serve_before_a_refusal);
         tcase_add_test(tc, prewarm_is_refused_whole);
         tcase_add_test(tc, a_pool_without_room);
+        tcase_add_test(tc, a_cancelled_thread_holds_no_lock);
     } else {
         printf("memory: skipped, address space cannot be limited here\n");
     }

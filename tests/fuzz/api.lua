@@ -271,7 +271,7 @@ op(17, "sub", function()
   if j == nil then to = -1 end
   local s = copy(h, h.owned > 0 and from ~= nil and to ~= nil, "sub", i, j)
   if s and h.block.bytes then
-    must(s == h.block.bytes:sub(near(from), near(to)), "sub(%s, %s)", tostring(i), tostring(j))
+    must(s == h.block.bytes:sub(near(from), near(to)), "sub(%s, %s)", C.show(i), C.show(j))
   end
 end)
 
@@ -287,7 +287,7 @@ op(18, "byte", function()
   local ok, s, t = attempt(good, "byte", call "byte", h.ud, i, j)
   if ok and h.block.bytes then
     local a, b = h.block.bytes:byte(near(from), near(to))
-    must(s == a and t == b, "byte(%s, %s)", tostring(i), tostring(j))
+    must(s == a and t == b, "byte(%s, %s)", C.show(i), C.show(j))
   end
 end)
 
