@@ -37,9 +37,12 @@
 #elif defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_THREAD__) && !defined(BP_TSAN)
 #define bp_count_one(p) __asm__("{addq $1, %0|add %0, 1}" : "+m"(*(uint64_t *)(void *)(p)) : : "cc")
 /* A store of x86 publishes what stands before it; the compiler must leave it there too. */
-#define bp_count_one_publish(p)                                                                   \
-    __asm__ volatile("{addq $1, %0|add %0, 1}" : "+m"(*(uint64_t *)(void *)(p)) : : "cc", "memor" \
-                                                                                          "y")
+#define bp_count_one_publish(p)                       \
+    __asm__ volatile("{addq $1, %0|add %0, 1}"        \
+                     : "+m"(*(uint64_t *)(void *)(p)) \
+                     :                                \
+                     : "cc", "memor"                  \
+                             "y")
 #else
 #define bp_count_one(p)         bp_count((p), 1)
 #define bp_count_one_publish(p) bp_count_publish((p), 1)

@@ -2,6 +2,7 @@
  * that no tier holds, pools that were destroyed, and put with its checks.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "cache.h"
 
@@ -52,6 +53,9 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
     if (b == NULL) {
         errno = ENOMEM;
         return NULL;
+    }
+    if (pool->zero_get && b->bin != BP_BIN_NONE) { /* an alone one is new memory each time */
+        memset(bp_buffer_data(b), 0, pool->sizes[b->bin]);
     }
     bp__cache_issue(c, b, n, refs);
     if (pool->recent_exact) {
@@ -109,8 +113,21 @@ static void release_uncached(bp_pool *pool, bp_buffer *b) {
     bp__registry_unlock();
 }
 
+/* So that the compiler can not find that nobody reads it. */
+static void wipe(void *p, size_t bytes) {
+    memset(p, 0, bytes);
+#if defined(__GNUC__)
+    __asm__ volatile("" : : "r"(p) : "memory");
+#else
+    (void)*(volatile uint8_t *)p;
+#endif
+}
+
 int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b) {
     bp_cache *c = bp__cache_of(pool);
+    if (pool->zero_release && b->bin != BP_BIN_NONE) { /* an alone one goes to the system */
+        wipe(bp_buffer_data(b), pool->sizes[b->bin]);
+    }
     bp_poke(&b->refs, 0u);
     if (c == NULL) {
         c = bp__cache_attach(pool);

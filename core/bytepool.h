@@ -77,6 +77,11 @@ BP_API const char *bp_version(void);
  *          slow half. */
 typedef enum bp_recent_mode { BP_RECENT_RELAXED = 0, BP_RECENT_EXACT = 1 } bp_recent_mode;
 
+/* Whether a block is wiped, all of its capacity: before it is handed out, so that nobody
+ * sees what another left, or when its last reference goes, so that it does not stay in memory.
+ * get or release then take their slow halves. */
+typedef enum bp_zero { BP_ZERO_NEVER = 0, BP_ZERO_GET = 1, BP_ZERO_RELEASE = 2 } bp_zero;
+
 typedef struct bp_options {
     const size_t *tiers; /* rising sizes, each at least 1; copied */
     size_t tier_count;   /* 1 to BP_MAX_TIERS */
@@ -87,7 +92,8 @@ typedef struct bp_options {
     bp_recent_mode recent_mode;
     size_t region_size; /* address space reserved first; 0 chooses. Further regions are as
                            large as all before them together, up to 16 GiB */
-    const char *name;   /* for bp_pool_open and reports; copied, at most 63 bytes; no
+    bp_zero zero;
+    const char *name; /* for bp_pool_open and reports; copied, at most 63 bytes; no
                            other open pool may have it. NULL or "": none */
 } bp_options;
 

@@ -51,6 +51,11 @@ static size_t plan(const bp_pool *pool, uint32_t *counts) {
     return lease;
 }
 
+static void bin_open(const bp_pool *pool, bp_bin *bin, uint32_t cap) {
+    bin->cap = cap;
+    bin->limit = bin->base + (pool->zero_release ? 0 : cap);
+}
+
 bp_cache *bp__cache_new(bp_pool *pool) {
     uint32_t counts[BP_MAX_TIERS];
     size_t lease = plan(pool, counts);
@@ -76,7 +81,7 @@ bp_cache *bp__cache_new(bp_pool *pool) {
         bp_bin *bin = &c->bins[t];
         bin->base = bin->top = next;
         bin->planned = t < pool->tier_count ? counts[t] : 0;
-        bin->limit = bin->base + bin->planned;
+        bin_open(pool, bin, bin->planned);
         next += bin->planned > 0 ? bin->planned + 1 : 0;
     }
     return c;
@@ -122,14 +127,14 @@ static void shut(bp_cache *c) {
     bp__idle_shrink(c->pool);
     for (uint32_t t = 0; t < pool->tier_count; t++) {
         bp_bin *bin = &c->bins[t];
-        bin->limit = bin->base + (few < bin->planned ? few : bin->planned);
+        bin_open(pool, bin, few < bin->planned ? (uint32_t)few : bin->planned);
     }
     c->shut = true;
 }
 
 static void reopen(bp_cache *c) {
     for (uint32_t t = 0; t < c->pool->tier_count; t++) {
-        c->bins[t].limit = c->bins[t].base + c->bins[t].planned;
+        bin_open(c->pool, &c->bins[t], c->bins[t].planned);
     }
     c->shut = false;
 }
@@ -156,7 +161,7 @@ static uint32_t trade_of(uint32_t blocks) { return blocks - blocks / 4; }
 
 static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     bp_buffer *one[1];
-    uint32_t cap = (uint32_t)(bin->limit - bin->base);
+    uint32_t cap = bin->cap;
     bp_buffer **out = cap > 0 ? bin->base : one;
     uint32_t got =
         bp__depot_take(c->pool, &c->pool->depots[tier], out, cap > 0 ? trade_of(cap) : 1);
@@ -197,7 +202,12 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
     uint32_t tier = b->bin;
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
-    if (bin->limit == bin->base) {
+    if (bp__bin_held(bin) < bin->cap) { /* only the fast half may not */
+        *bin->top++ = b;
+        bp_count_publish(&bin->put, 1);
+        return;
+    }
+    if (bin->cap == 0) {
         bp__depot_give(c->pool, d, &b, 1);
         bp_count(&c->slow[tier].flushed, 1);
     } else {

@@ -63,6 +63,9 @@ static bool validate(const bp_options *o, bp_error *e) {
     if (o->recent_mode != BP_RECENT_RELAXED && o->recent_mode != BP_RECENT_EXACT) {
         return fail(e, BP_ERR_ARG, "recent_mode must be BP_RECENT_RELAXED or BP_RECENT_EXACT");
     }
+    if (o->zero != BP_ZERO_NEVER && o->zero != BP_ZERO_GET && o->zero != BP_ZERO_RELEASE) {
+        return fail(e, BP_ERR_ARG, "zero must be BP_ZERO_NEVER, BP_ZERO_GET or BP_ZERO_RELEASE");
+    }
     if (o->name != NULL && strlen(o->name) >= sizeof((bp_pool *)0)->name) {
         return fail(e, BP_ERR_ARG, "name must be at most 63 bytes");
     }
@@ -77,6 +80,9 @@ static void configure(bp_pool *pool, const bp_options *o) {
     pool->region_size = o->region_size;
     pool->recent_size = o->recent_size;
     pool->recent_exact = o->recent_mode == BP_RECENT_EXACT && o->recent_size > 0;
+    pool->zero_get = o->zero == BP_ZERO_GET;
+    pool->zero_release = o->zero == BP_ZERO_RELEASE;
+    pool->slow_get = pool->recent_exact || pool->zero_get;
     bp__tier_index(pool);
     if (o->name != NULL) {
         memcpy(pool->name, o->name, strlen(o->name) + 1);

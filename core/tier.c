@@ -53,7 +53,7 @@ void bp__tier_index(bp_pool *pool) {
     for (uint32_t t = pool->tier_count; t <= BP_MAX_TIERS; t++) {
         pool->sizes[t] = SIZE_MAX;
     }
-    uint32_t t = pool->recent_exact ? pool->tier_count : 0;
+    uint32_t t = pool->slow_get ? pool->tier_count : 0;
     for (uint32_t i = 0; i < BP_BUCKETS; i++) {
         uint64_t lowest = i < 8 ? i : (uint64_t)(8 + i % 8) << (i / 8 - 1);
         while (t < pool->tier_count && pool->sizes[t] <= lowest) {

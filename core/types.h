@@ -162,14 +162,15 @@ typedef struct bp_depot {
  * slot is full is a guess that the processor loses. */
 typedef struct bp_bin {
     bp_buffer **top;   /* the first free slot */
-    bp_buffer **limit; /* no push at or above this one; lower where the cache is shut */
+    bp_buffer **limit; /* no fast push at or above this one; base where a release is slow */
     bp_buffer **base;  /* the first slot */
     _Atomic uint64_t hit;
     _Atomic uint64_t put;
     bp_buffer *fresh; /* the next of fresh_left reserved blocks */
     uint32_t fresh_left;
     uint32_t planned; /* slots when the cache is not shut; 0: none ever */
-    uint64_t pad;
+    uint32_t cap;     /* slots now */
+    uint32_t pad;
 } bp_bin;
 _Static_assert(sizeof(void *) != 8 || sizeof(bp_bin) == BP_LINE, "a bin is one line");
 
@@ -208,7 +209,9 @@ typedef struct bp_thread {
 struct bp_pool {
     _Alignas(64) _Atomic uint32_t slot; /* 0 once the pool is closed */
     uint32_t tier_count;
-    bool recent_exact;              /* then no bucket names a tier: every get is slow */
+    bool recent_exact;
+    bool slow_get;                  /* no bucket names a tier: every get takes its slow half */
+    bool zero_get, zero_release;    /* the latter: bins take nothing in the fast half */
     size_t sizes[BP_MAX_TIERS + 1]; /* then SIZE_MAX */
     uint8_t bucket[BP_BUCKETS];     /* bucket of n - 1 -> lowest tier to try */
 

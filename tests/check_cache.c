@@ -24,7 +24,7 @@ static void teardown(void) {
 
 static bp_bin *bin_of(uint32_t tier) { return &bp__cache_of(pool)->bins[tier]; }
 
-static size_t bin_room(uint32_t tier) { return (size_t)(bin_of(tier)->limit - bin_of(tier)->base); }
+static size_t bin_room(uint32_t tier) { return bin_of(tier)->cap; }
 
 START_TEST(every_size_meets_the_lowest_tier_that_holds_it) {
     for (size_t n = 1; n <= 5 * MIB; n += n < 70000 ? 1 : 997) {

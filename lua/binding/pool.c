@@ -11,7 +11,7 @@ bpl_pool *bpl_push_closed_pool(lua_State *L) {
     return p;
 }
 
-/* new_pools(sizes, name or nil, max_idle or nil, recent_size, exact, region_size):
+/* new_pools(sizes, name or nil, max_idle or nil, recent_size, exact, region_size, zero):
  * bytepool/init.lua has validated all of it and names the options in its errors. */
 int bpl_new_pools(lua_State *L) {
     size_t sizes[BP_MAX_TIERS];
@@ -32,6 +32,7 @@ int bpl_new_pools(lua_State *L) {
         lua_isnoneornil(L, 4) ? o.recent_size : bpl_check_size(L, 4, "new_pools", "recent.size");
     o.recent_mode = lua_toboolean(L, 5) ? BP_RECENT_EXACT : BP_RECENT_RELAXED;
     o.region_size = lua_isnoneornil(L, 6) ? 0 : bpl_check_size(L, 6, "new_pools", "region_size");
+    o.zero = (bp_zero)lua_tointeger(L, 7);
     bpl_pool *p = bpl_push_closed_pool(L);
     p->pool = bp_pool_create(&o, &e);
     if (p->pool != NULL) {

@@ -105,7 +105,7 @@ function checkers.enum(v, rule)
     local quoted = {}
     for i, allowed in ipairs(rule.values) do
         if v == allowed then return v end
-        quoted[i] = options.quote(allowed)
+        quoted[i] = allowed == false and "false" or options.quote(allowed)
     end
     return nil, table.concat(quoted, " or "), options.show(v, true)
 end
