@@ -147,9 +147,11 @@ end)
 describe("a loop that is left", function()
   it("gives its reference back: at once where Lua can, else by the collector", function()
     local buf = pool:from_string("a\nb\nc")
+    local count = 0
     for line in buf:lines() do
       line:release()
-      break
+      count = count + 1
+      if count == 2 then break end
     end
     if h.has_close then assert.is_true(buf:is_unique()) end
     h.collect()
