@@ -71,8 +71,12 @@ describe("the tar example", function()
   end)
 
   it("knows sparse files with a long map", function()
-    assert.equal(0, (shell([[cd "$1" && for i in $(seq 1 60); do
-      printf x | dd of=sparse bs=1 seek=$((i * 100000)) conv=notrunc 2>/dev/null; done]], dir)))
+    local sparse = assert(io.open(dir .. "/sparse", "wb"))
+    for i = 1, 60 do
+      sparse:seek("set", i * 100000)
+      sparse:write("x")
+    end
+    sparse:close()
     for _, format in ipairs { "gnu", "pax" } do
       check(archive("sparse-" .. format .. ".tar", "-S", "--format=" .. format, "sparse", "t/one"))
     end
