@@ -147,12 +147,14 @@ void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference;
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
 
-/* from bytes.c, view.c and build.c: more of the buffers' methods */
+/* from bytes.c, view.c, build.c, io.c and lines.c: more of the buffers' methods */
 extern const luaL_Reg bpl_bytes_methods[];
 extern const luaL_Reg bpl_bytes_meta[];
 extern const luaL_Reg bpl_view_methods[];
 extern const luaL_Reg bpl_build_methods[];
 extern const luaL_Reg bpl_build_meta[];
+extern const luaL_Reg bpl_io_methods[];
+extern const luaL_Reg bpl_lines_methods[];
 /* LuaJIT, 5.1 and 5.2 collect before they copy: a finalizer could release the handle
  * whose bytes are copied. Another handle, made first, holds them. */
 #if LUA_VERSION_NUM < 503
@@ -162,13 +164,18 @@ extern const luaL_Reg bpl_build_meta[];
 #endif
 bool bpl_grow(bpl_handle *h, size_t n);     /* room for n bytes more; false: no memory */
 const char *bpl_fixed(const bpl_handle *h); /* why it may not grow, or NULL */
-void bpl_consume(bpl_handle *h, size_t n);  /* at most its length */
+void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method);
+int bpl_out_of_memory(lua_State *L);       /* to return: nil, message */
+void bpl_consume(bpl_handle *h, size_t n); /* at most its length */
 void bpl_reset(bpl_handle *h);
 const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle); /* not empty */
 int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
                    const char *method); /* of the handle at 1; hold: a dead handle, or NULL */
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */
 int bpl_pool_builder(lua_State *L);
+
+/* from io.c */
+int bpl_writev(lua_State *L);
 
 /* from share.c */
 int bpl_buffer_export(lua_State *L);

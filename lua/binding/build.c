@@ -22,7 +22,7 @@ const char *bpl_fixed(const bpl_handle *h) {
                                                        : NULL;
 }
 
-static void refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
+void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
     const char *why = bpl_fixed(h);
     if (why != NULL) {
         bpl_raise(L, "%s: %s (ref_count %u)", method, why, (unsigned)bp_buffer_ref_count(h->block));
@@ -77,7 +77,7 @@ bool bpl_grow(bpl_handle *h, size_t n) {
     return move_to(h, need > 2 * all ? need : 2 * all) || move_to(h, need);
 }
 
-static int out_of_memory(lua_State *L) {
+int bpl_out_of_memory(lua_State *L) {
     lua_pushnil(L);
     lua_pushliteral(L, "out of memory");
     return 2;
@@ -101,9 +101,9 @@ static int l_buffer_resize(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "resize");
     size_t n = bpl_check_size(L, 2, "resize", "n");
     if (n > h->length) {
-        refuse_fixed(L, h, "resize");
+        bpl_refuse_fixed(L, h, "resize");
         if (!bpl_grow(h, n - h->length)) {
-            return out_of_memory(L);
+            return bpl_out_of_memory(L);
         }
         memset(h->data + h->length, 0, n - h->length);
     }
@@ -126,9 +126,9 @@ static int l_buffer_reset(lua_State *L) {
 /* free(): the block goes back; the handle stays, empty, on the smallest one. */
 static int l_buffer_free(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "free");
-    refuse_fixed(L, h, "free");
+    bpl_refuse_fixed(L, h, "free");
     h->length = 0;
-    return move_to(h, 0) ? self(L) : out_of_memory(L);
+    return move_to(h, 0) ? self(L) : bpl_out_of_memory(L);
 }
 
 /* ---- building ------------------------------------------------------------ */
@@ -154,12 +154,12 @@ static int put_values(lua_State *L, const char *method) {
         (void)printable(L, arg, method);
     }
     bpl_handle *h = bpl_check_handle(L, 1, method);
-    refuse_fixed(L, h, method);
+    bpl_refuse_fixed(L, h, method);
     for (int arg = 2; arg <= top; arg++) {
         total += bpl_check_span(L, arg, method, "value").length;
     }
     if (!bpl_grow(h, total)) {
-        return out_of_memory(L);
+        return bpl_out_of_memory(L);
     }
     size_t own = h->length; /* of self, where it is put to itself */
     for (int arg = 2; arg <= top; arg++) {
@@ -180,7 +180,7 @@ static int l_buffer_set(lua_State *L) {
     (void)bpl_check_handle(L, 1, "set");
     (void)printable(L, 2, "set");
     bpl_handle *h = bpl_check_handle(L, 1, "set");
-    refuse_fixed(L, h, "set");
+    bpl_refuse_fixed(L, h, "set");
     bpl_span s = bpl_check_span(L, 2, "set", "value");
     if (s.data == h->data) {
         return self(L);
@@ -189,7 +189,7 @@ static int l_buffer_set(lua_State *L) {
     h->length = 0;
     if (!bpl_grow(h, s.length)) {
         h->length = length;
-        return out_of_memory(L);
+        return bpl_out_of_memory(L);
     }
     if (s.length > 0) {
         memcpy(h->data, s.data, s.length);
@@ -202,9 +202,9 @@ static int l_buffer_set(lua_State *L) {
 static int l_buffer_reserve(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "reserve");
     size_t n = bpl_check_size(L, 2, "reserve", "n");
-    refuse_fixed(L, h, "reserve");
+    bpl_refuse_fixed(L, h, "reserve");
     if (!bpl_grow(h, n)) {
-        return out_of_memory(L);
+        return bpl_out_of_memory(L);
     }
     bpl_pushcount(L, h->room - h->length);
     return 1;
@@ -213,7 +213,7 @@ static int l_buffer_reserve(lua_State *L) {
 static int l_buffer_commit(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "commit");
     size_t n = bpl_check_size(L, 2, "commit", "n");
-    refuse_fixed(L, h, "commit");
+    bpl_refuse_fixed(L, h, "commit");
     if (n > room_of(h) - h->length) {
         return bpl_raise(L, "commit: %zu bytes are more than the %zu reserved", n,
                          h->room - h->length);
@@ -272,7 +272,7 @@ static int l_buffer_get(lua_State *L) {
 static int l_buffer_unshare(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "unshare");
     if (bpl_fixed(h) != NULL && !move_to(h, h->length)) {
-        return out_of_memory(L);
+        return bpl_out_of_memory(L);
     }
     return self(L);
 }

@@ -83,9 +83,15 @@ static int metatable_place(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"new_pools", bpl_new_pools},   {"open", bpl_open}, {"same_pool", bpl_same_pool},
-    {"import", bpl_import},         {"type", l_type},   {"size_power_of_two", l_size_power_of_two},
-    {"size_stream", l_size_stream}, {NULL, NULL},
+    {"new_pools", bpl_new_pools},
+    {"open", bpl_open},
+    {"same_pool", bpl_same_pool},
+    {"import", bpl_import},
+    {"type", l_type},
+    {"size_power_of_two", l_size_power_of_two},
+    {"size_stream", l_size_stream},
+    {"writev", bpl_writev},
+    {NULL, NULL},
 };
 
 /* Sets functions in the table at the top, each with the three metatables (at stack
@@ -149,8 +155,13 @@ static void push_internals(lua_State *L) {
     set_functions(L, blanks, NULL);
 }
 
-static const luaL_Reg *const buffer_methods[] = {bpl_buffer_methods, bpl_bytes_methods,
-                                                 bpl_view_methods, bpl_build_methods, NULL};
+static const luaL_Reg *const buffer_methods[] = {bpl_buffer_methods,
+                                                 bpl_bytes_methods,
+                                                 bpl_view_methods,
+                                                 bpl_build_methods,
+                                                 bpl_io_methods,
+                                                 bpl_lines_methods,
+                                                 NULL};
 static const luaL_Reg *const buffer_meta[] = {bpl_buffer_meta, bpl_bytes_meta, bpl_build_meta,
                                               NULL};
 static const luaL_Reg *const pool_methods[] = {bpl_pool_methods, NULL};

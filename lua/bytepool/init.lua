@@ -132,6 +132,28 @@ bytepool.open = core.open
 ---@return bytepool.Buffer buffer
 bytepool.import = core.import
 
+--- Writes strings and buffers in order, as one system call where it can be one: all of them
+-- are looked at before the first byte goes out. What was not written after an error is
+-- written by the same call with `written` added to `from`.
+--
+--     local sent = 0
+--     repeat
+--         local n, message, errno, written = bytepool.writev(fd, list, sent)
+--         sent = sent + (n or written)
+--         if not n then wait_until_writable(fd, message, errno) end
+--     until n
+--
+-- A Lua file is flushed first and then written past its own buffer. SIGPIPE is the program's
+-- business: one that does not ignore it ends when a pipe's reader has gone.
+---@param file file*|integer a Lua file or a descriptor
+---@param list (string|bytepool.Buffer)[] a plain table
+---@param from? integer bytes of the list to leave out at its beginning; default 0
+---@return integer|nil written all that was to be written
+---@return string? message
+---@return integer? errno
+---@return integer? written before the error
+bytepool.writev = core.writev
+
 local default
 
 --- One ready pool with power-of-two tiers, the same at each call and in all Lua states of

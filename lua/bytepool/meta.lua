@@ -164,3 +164,40 @@ function Buffer:byte(i, j) end
 ---@param s string
 ---@return bytepool.Buffer self
 function Buffer:set_string(pos, s) end
+
+--- Reads from a Lua file or a descriptor to the end of the buffer, which grows as by put.
+-- A file gives n bytes if it has them; a descriptor is asked once (again where a signal
+-- interrupted), and gives what is there. Bytes that came before an error are a success, and
+-- the next call tells the error.
+---@param file file*|integer
+---@param n? integer at most; room for them is made first. Default: the room there is, or
+--- 4096 where there is less
+---@return integer|nil count 0 at the end; nil where nothing could be read (EAGAIN too)
+---@return string? message
+---@return integer? errno none where memory ran out
+function Buffer:read_from(file, n) end
+
+--- Writes all of the contents to a Lua file or a descriptor, and consumes nothing: after an
+-- error `buf:skip(written)` leaves what is still to be written. A Lua file is flushed first
+-- and then written past its own buffer, so that `written` is what the system took; for many
+-- small pieces see bytepool.writev, and also for SIGPIPE.
+---@param file file*|integer
+---@return integer|nil written the length
+---@return string? message
+---@return integer? errno
+---@return integer? written before the error
+function Buffer:write_to(file) end
+
+--- For a loop over the lines, without their "\n", as slices for the caller to release; the
+-- second value is false for a last one that nothing ended. `buf` may be released meanwhile;
+-- until the end of the loop it is shared. A loop that is left early lets go of its own
+-- reference at once on Lua 5.4, elsewhere when the collector finds it.
+---@param max? integer a longer line raises an error, after which the loop is over
+---@return fun(): bytepool.Buffer?, boolean?
+function Buffer:lines(max) end
+
+--- The same with another delimiter. Nothing follows a delimiter at the very end.
+---@param delimiter string not empty
+---@param max? integer
+---@return fun(): bytepool.Buffer?, boolean?
+function Buffer:split_on(delimiter, max) end
