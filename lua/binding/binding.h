@@ -145,6 +145,7 @@ int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
                    const char *method); /* of the handle at 1; hold: a dead handle, or NULL */
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */
 int bpl_pool_builder(lua_State *L);
+int bpl_buffer_putf(lua_State *L); /* upvalue 4: string.format */
 
 /* from share.c */
 int bpl_buffer_export(lua_State *L);

@@ -15,8 +15,7 @@
 local core = require "bytepool.core"
 
 local clib = require "bytepool.clib"
-local jit = rawget(_G, "jit")
-if not clib or not jit.status() then return false end
+if not clib then return false end
 
 local ffi, C, is, LIVE = clib.ffi, clib.C, clib.is, clib.live
 local cast, ffi_string = ffi.cast, ffi.string
@@ -30,6 +29,25 @@ local function replace(name, make, of)
     of = of or methods
     of[name] = make(assert(of[name], name))
 end
+
+-- The handle, its data and length, to be used only while h.owned > 0; or nil.
+local function look(buf)
+    if not is(buf, LIVE) then return nil end
+    local h = cast(handle_pointer, buf)
+    if h == nil or h.seal ~= cast(char_pointer, h) + 1 then return nil end -- BPL_HANDLE_SEAL
+    return h, h.data, tonumber(h.length)
+end
+
+-- The one body that has no C method behind it, with the compiler off too.
+replace("ref", function(c_ref)
+    return function(buf)
+        local h, data, length = look(buf)
+        if h ~= nil and h.owned > 0 then return data, length end
+        return c_ref(buf)
+    end
+end)
+
+if not rawget(_G, "jit").status() then return false end
 
 -- Getting. Only C makes userdata, and leaving a trace for a C function costs 10 ns: so C makes
 -- BATCH blanks at once, and a get fills one by an FFI call. A blank is filled once: were this
@@ -103,14 +121,6 @@ replace("ref_count", function(c_ref_count)
         return c_ref_count(buf)
     end
 end)
-
--- The handle, its data and length, to be used only while h.owned > 0; or nil.
-local function look(buf)
-    if not is(buf, LIVE) then return nil end
-    local h = cast(handle_pointer, buf)
-    if h == nil or h.seal ~= cast(char_pointer, h) + 1 then return nil end -- BPL_HANDLE_SEAL
-    return h, h.data, tonumber(h.length)
-end
 
 replace("len", function(c_len)
     return function(buf)
