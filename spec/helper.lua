@@ -132,7 +132,7 @@ if h.is_luajit then
   for _, fn in ipairs { h.sub, h.byte } do rawget(_G, "jit").off(fn) end
 end
 
--- Runs fn(random) with a seed that a failure names; BP_SEED repeats one.
+-- Runs fn(random, seed) with a seed that a failure names; BP_SEED repeats one.
 -- The generator is our own, so that a seed means the same on every Lua.
 function h.seeded(fn)
   local seed = tonumber(os.getenv("BP_SEED") or "") or os.time() % 1000000 + 1
@@ -141,7 +141,7 @@ function h.seeded(fn)
     state = state * 16807 % 2147483647
     return low + state % (high - low + 1)
   end
-  local ok, err = xpcall(function() fn(random) end, function(e)
+  local ok, err = xpcall(function() fn(random, seed) end, function(e)
     if type(e) == "table" and e.message then e = e.message end
     return tostring(e)
   end)

@@ -121,6 +121,15 @@ size_t bpl_range(const bpl_handle *h, int64_t i, int64_t j, size_t *from) {
     return i <= j ? (size_t)(j - i + 1) : 0;
 }
 
+/* As it was written, or what stands for it where it was left out. */
+static void push_position(lua_State *L, int arg, int64_t value) {
+    if (lua_type(L, arg) == LUA_TNUMBER) {
+        bpl_push_shown(L, arg);
+    } else {
+        bpl_pushcount(L, value);
+    }
+}
+
 /* i from 1 to length + 1, j from i - 1 to length; defaults: all of it. */
 size_t bpl_check_range(lua_State *L, int arg, const bpl_handle *h, const char *method,
                        size_t *from) {
@@ -130,8 +139,10 @@ size_t bpl_check_range(lua_State *L, int arg, const bpl_handle *h, const char *m
     int64_t first = i < 0 ? length + i + 1 : i;
     int64_t last = j < 0 ? length + j + 1 : j;
     if (first < 1 || first > length + 1 || last < first - 1 || last > length) {
-        bpl_raise(L, "%s: positions %lld to %lld are not in length %lld", method, (long long)i,
-                  (long long)j, (long long)length);
+        push_position(L, arg, i);
+        push_position(L, arg + 1, j);
+        bpl_raise(L, "%s: positions %s to %s are not in length %lld", method, lua_tostring(L, -2),
+                  lua_tostring(L, -1), (long long)length);
     }
     *from = (size_t)(first - 1);
     return (size_t)(last - first + 1);

@@ -165,14 +165,15 @@ extern const luaL_Reg bpl_lines_methods[];
 bool bpl_grow(bpl_handle *h, size_t n);     /* room for n bytes more; false: no memory */
 const char *bpl_fixed(const bpl_handle *h); /* why it may not grow, or NULL */
 void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method);
-int bpl_out_of_memory(lua_State *L);       /* to return: nil, message */
-void bpl_consume(bpl_handle *h, size_t n); /* at most its length */
+int bpl_no_block(lua_State *L, const char *method); /* to return: nil, message; or raises */
+void bpl_consume(bpl_handle *h, size_t n);          /* at most its length */
 void bpl_reset(bpl_handle *h);
 const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle); /* not empty */
 int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
                    const char *method); /* of the handle at 1; hold: a dead handle, or NULL */
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */
 int bpl_pool_builder(lua_State *L);
+int bpl_buffer_putf(lua_State *L); /* upvalue 4: string.format */
 
 /* from io.c */
 int bpl_writev(lua_State *L);

@@ -133,7 +133,6 @@ const luaL_Reg bpl_buffer_methods[] = {
     {NULL, NULL},
 };
 
-/* The dead metatable has all of these but __gc. */
 const luaL_Reg bpl_buffer_meta[] = {
     {"__tostring", l_buffer_describe},
     {"__close", l_buffer_close},

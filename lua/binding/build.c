@@ -2,6 +2,7 @@
  * string.buffer has for it. Only the sole owner of a block may let it grow: the others
  * would not see it move.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "binding.h"
@@ -14,19 +15,27 @@ static size_t room_of(bpl_handle *h) {
     return h->room;
 }
 
-/* Why a buffer may not become longer, or NULL. */
+static bool is_shared(const bpl_handle *h) { return bp_buffer_ref_count(h->block) != h->owned; }
+
+/* Why a buffer may not become longer, or NULL. Its count is read before the look at the frozen
+ * bit, whose order sees all that another thread did before it let go. */
 const char *bpl_fixed(const bpl_handle *h) {
-    return bp_buffer_is_frozen(h->block)               ? "buffer is frozen"
-           : h->slice != 0                             ? "a slice does not grow"
-           : bp_buffer_ref_count(h->block) != h->owned ? "buffer is shared"
-                                                       : NULL;
+    bool shared = is_shared(h);
+    return bp_buffer_is_frozen(h->block) ? "buffer is frozen"
+           : h->slice != 0               ? "a slice does not grow"
+           : shared                      ? "buffer is shared"
+                                         : NULL;
 }
 
 void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
     const char *why = bpl_fixed(h);
-    if (why != NULL) {
+    if (why == NULL) {
+        return;
+    }
+    if (h->slice == 0 && !bp_buffer_is_frozen(h->block)) {
         bpl_raise(L, "%s: %s (ref_count %u)", method, why, (unsigned)bp_buffer_ref_count(h->block));
     }
+    bpl_raise(L, "%s: %s", method, why);
 }
 
 /* Moves all that h owns, and its bytes, to a block that holds `capacity`. */
@@ -55,29 +64,47 @@ static bool move_to(bpl_handle *h, size_t capacity) {
     return true;
 }
 
+/* The block for `need` bytes of one that outgrew `all`: twice as large, so that n puts cost
+ * O(n); but alone, outside of all tiers, only where no tier holds them. */
+static size_t next_size(const bpl_handle *h, size_t all, size_t need) {
+    size_t tiers;
+    const size_t *sizes = bp_pool_sizes(h->pool, &tiers);
+    size_t largest = sizes[tiers - 1];
+    size_t twice = all < BP_MAX_SIZE / 2 ? 2 * all : BP_MAX_SIZE;
+    if (need <= largest && twice > largest) {
+        twice = largest;
+    }
+    return need > twice ? need : twice;
+}
+
 /* Room for n bytes behind the last one: by moving them to the front where half the block was
- * consumed, else to a block twice as large, or just large enough. */
+ * consumed or all of it, else to a larger block. On failure errno says why. */
 bool bpl_grow(bpl_handle *h, size_t n) {
     size_t room = room_of(h);
     if (n <= room - h->length) {
         return true;
     }
     if (n > BP_MAX_SIZE - h->length) {
+        errno = ENOMEM;
         return false;
     }
     size_t need = h->length + n;
     size_t all = room + h->front;
-    if (need <= all && h->front >= all / 2) {
+    if (need <= all && (h->front >= all / 2 || h->length == 0)) {
         memmove(h->data - h->front, h->data, h->length);
         h->data -= h->front;
         h->room += h->front;
         h->front = 0;
         return true;
     }
-    return move_to(h, need > 2 * all ? need : 2 * all) || move_to(h, need);
+    return move_to(h, next_size(h, all, need)) || move_to(h, need);
 }
 
-int bpl_out_of_memory(lua_State *L) {
+/* No block was to be had: a closed pool gives none any more. */
+int bpl_no_block(lua_State *L, const char *method) {
+    if (errno == EINVAL) {
+        return bpl_raise(L, "%s: the pool is closed", method);
+    }
     lua_pushnil(L);
     lua_pushliteral(L, "out of memory");
     return 2;
@@ -103,7 +130,7 @@ static int l_buffer_resize(lua_State *L) {
     if (n > h->length) {
         bpl_refuse_fixed(L, h, "resize");
         if (!bpl_grow(h, n - h->length)) {
-            return bpl_out_of_memory(L);
+            return bpl_no_block(L, "resize");
         }
         memset(h->data + h->length, 0, n - h->length);
     }
@@ -127,8 +154,13 @@ static int l_buffer_reset(lua_State *L) {
 static int l_buffer_free(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "free");
     bpl_refuse_fixed(L, h, "free");
+    size_t length = h->length;
     h->length = 0;
-    return move_to(h, 0) ? self(L) : bpl_out_of_memory(L);
+    if (!move_to(h, 0)) {
+        h->length = length;
+        return bpl_no_block(L, "free");
+    }
+    return self(L);
 }
 
 /* ---- building ------------------------------------------------------------ */
@@ -141,6 +173,10 @@ static bpl_span printable(lua_State *L, int arg, const char *method) {
     } else if (type != LUA_TSTRING && bpl_to_handle(L, arg) == NULL &&
                luaL_callmeta(L, arg, "__tostring")) {
         lua_replace(L, arg);
+    }
+    if (lua_type(L, arg) != LUA_TSTRING && bpl_to_handle(L, arg) == NULL) {
+        bpl_raise(L, "%s: argument 'value' must be a string, a number or a bytepool buffer, got %s",
+                  method, bpl_typename(L, arg));
     }
     return bpl_check_span(L, arg, method, "value");
 }
@@ -156,10 +192,11 @@ static int put_values(lua_State *L, const char *method) {
     bpl_handle *h = bpl_check_handle(L, 1, method);
     bpl_refuse_fixed(L, h, method);
     for (int arg = 2; arg <= top; arg++) {
-        total += bpl_check_span(L, arg, method, "value").length;
+        size_t count = bpl_check_span(L, arg, method, "value").length;
+        total = count < SIZE_MAX - total ? total + count : SIZE_MAX;
     }
     if (!bpl_grow(h, total)) {
-        return bpl_out_of_memory(L);
+        return bpl_no_block(L, method);
     }
     size_t own = h->length; /* of self, where it is put to itself */
     for (int arg = 2; arg <= top; arg++) {
@@ -175,6 +212,18 @@ static int put_values(lua_State *L, const char *method) {
 
 static int l_buffer_put(lua_State *L) { return put_values(L, "put"); }
 
+/* putf(format, ...): upvalue 4 is string.format, whose errors get our name in front. */
+int bpl_buffer_putf(lua_State *L) {
+    (void)bpl_check_handle(L, 1, "putf");
+    lua_pushvalue(L, lua_upvalueindex(BPL_UPVALUES + 1));
+    lua_insert(L, 2);
+    int status = lua_pcall(L, lua_gettop(L) - 2, 1, 0);
+    if (status == LUA_ERRRUN && lua_type(L, -1) == LUA_TSTRING) {
+        return bpl_raise(L, "putf: %s", lua_tostring(L, -1));
+    }
+    return status == 0 ? put_values(L, "putf") : lua_error(L);
+}
+
 static int l_buffer_set(lua_State *L) {
     lua_settop(L, 2);
     (void)bpl_check_handle(L, 1, "set");
@@ -189,7 +238,7 @@ static int l_buffer_set(lua_State *L) {
     h->length = 0;
     if (!bpl_grow(h, s.length)) {
         h->length = length;
-        return bpl_out_of_memory(L);
+        return bpl_no_block(L, "set");
     }
     if (s.length > 0) {
         memcpy(h->data, s.data, s.length);
@@ -204,7 +253,7 @@ static int l_buffer_reserve(lua_State *L) {
     size_t n = bpl_check_size(L, 2, "reserve", "n");
     bpl_refuse_fixed(L, h, "reserve");
     if (!bpl_grow(h, n)) {
-        return bpl_out_of_memory(L);
+        return bpl_no_block(L, "reserve");
     }
     bpl_pushcount(L, h->room - h->length);
     return 1;
@@ -272,7 +321,7 @@ static int l_buffer_get(lua_State *L) {
 static int l_buffer_unshare(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "unshare");
     if (bpl_fixed(h) != NULL && !move_to(h, h->length)) {
-        return bpl_out_of_memory(L);
+        return bpl_no_block(L, "unshare");
     }
     return self(L);
 }
@@ -305,6 +354,12 @@ static int l_buffer_concat(lua_State *L) {
     return 1;
 }
 
+/* ref(): the FFI body of LuaJIT leaves what is wrong to this one. */
+static int l_buffer_ref(lua_State *L) {
+    (void)bpl_check_handle(L, 1, "ref");
+    return bpl_raise(L, "ref: needs the FFI of LuaJIT");
+}
+
 /* builder([hint]): an empty buffer with room for hint bytes. */
 int bpl_pool_builder(lua_State *L) {
     lua_settop(L, 2);
@@ -320,10 +375,19 @@ int bpl_pool_builder(lua_State *L) {
 }
 
 const luaL_Reg bpl_build_methods[] = {
-    {"capacity", l_buffer_capacity}, {"resize", l_buffer_resize},   {"reset", l_buffer_reset},
-    {"free", l_buffer_free},         {"put", l_buffer_put},         {"set", l_buffer_set},
-    {"reserve", l_buffer_reserve},   {"commit", l_buffer_commit},   {"skip", l_buffer_skip},
-    {"get", l_buffer_get},           {"unshare", l_buffer_unshare}, {NULL, NULL},
+    {"capacity", l_buffer_capacity},
+    {"resize", l_buffer_resize},
+    {"reset", l_buffer_reset},
+    {"free", l_buffer_free},
+    {"put", l_buffer_put},
+    {"set", l_buffer_set},
+    {"reserve", l_buffer_reserve},
+    {"commit", l_buffer_commit},
+    {"skip", l_buffer_skip},
+    {"get", l_buffer_get},
+    {"unshare", l_buffer_unshare},
+    {"ref", l_buffer_ref},
+    {NULL, NULL},
 };
 
 const luaL_Reg bpl_build_meta[] = {{"__concat", l_buffer_concat}, {NULL, NULL}};

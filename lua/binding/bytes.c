@@ -110,6 +110,15 @@ static int l_buffer_starts_with(lua_State *L) {
     return 1;
 }
 
+static int l_buffer_ends_with(lua_State *L) {
+    const bpl_handle *h = bpl_check_handle(L, 1, "ends_with");
+    bpl_span s = bpl_check_span(L, 2, "ends_with", "suffix");
+    lua_pushboolean(
+        L, s.length <= h->length &&
+               (s.length == 0 || memcmp(h->data + (h->length - s.length), s.data, s.length) == 0));
+    return 1;
+}
+
 /* memmem is no part of C nor of every system: its first byte, then the rest. */
 const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle) {
     const uint8_t *end = at + length;
@@ -123,7 +132,7 @@ const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle) {
     return NULL;
 }
 
-/* As string.find with plain set: an empty needle is found at init, one behind the end too. */
+/* As string.find with plain set; of an init behind the end, as Lua 5.2 and later have it. */
 static int l_buffer_find(lua_State *L) {
     const bpl_handle *h = bpl_check_handle(L, 1, "find");
     bpl_span needle = bpl_check_span(L, 2, "find", "needle");
@@ -182,9 +191,11 @@ static int l_buffer_copy(lua_State *L) {
 static int l_buffer_fill(lua_State *L) {
     lua_settop(L, 4);
     bpl_handle *h = bpl_check_writable(L, "fill");
-    size_t value = bpl_check_size(L, 2, "fill", "value");
-    if (value > 255) {
-        return bpl_raise(L, "fill: argument 'value' must be from 0 to 255, got %zu", value);
+    int64_t value = bpl_check_position(L, 2, "fill", "value");
+    if (value < 0 || value > 255) {
+        bpl_push_shown(L, 2);
+        return bpl_raise(L, "fill: argument 'value' must be from 0 to 255, got %s",
+                         lua_tostring(L, -1));
     }
     size_t from;
     size_t count = bpl_check_range(L, 3, h, "fill", &from);
@@ -203,6 +214,7 @@ const luaL_Reg bpl_bytes_methods[] = {
     {"equals", l_buffer_equals},
     {"compare", l_buffer_compare},
     {"starts_with", l_buffer_starts_with},
+    {"ends_with", l_buffer_ends_with},
     {"find", l_buffer_find},
     {"set_string", l_buffer_set_string},
     {"copy", l_buffer_copy},

@@ -150,7 +150,7 @@ static int l_buffer_read_from(lua_State *L) {
         n = h->room - h->length;
     }
     if (!grown) {
-        return bpl_out_of_memory(L);
+        return bpl_no_block(L, "read_from");
     }
     size_t got = 0;
     int error = s.file != NULL ? read_file(s.file, h->data + h->length, n, &got)

@@ -96,11 +96,8 @@ static const luaL_Reg functions[] = {
 
 /* Sets functions in the table at the top, each with the three metatables (at stack
  * 1 to 3) as upvalues. */
-static void set_functions(lua_State *L, const luaL_Reg *list, const char *but) {
+static void set_functions(lua_State *L, const luaL_Reg *list) {
     for (; list->name != NULL; list++) {
-        if (but != NULL && strcmp(list->name, but) == 0) {
-            continue;
-        }
         lua_pushvalue(L, 1);
         lua_pushvalue(L, 2);
         lua_pushvalue(L, 3);
@@ -110,11 +107,10 @@ static void set_functions(lua_State *L, const luaL_Reg *list, const char *but) {
 }
 
 /* Fills the metatable at stack `at`; `methods` is at the top and stays. */
-static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Reg *const *meta,
-                           const char *but) {
+static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Reg *const *meta) {
     lua_pushvalue(L, at);
     for (; *meta != NULL; meta++) {
-        set_functions(L, *meta, but);
+        set_functions(L, *meta);
     }
     lua_pushstring(L, name);
     lua_setfield(L, -2, "__metatable");
@@ -123,6 +119,32 @@ static void fill_metatable(lua_State *L, int at, const char *name, const luaL_Re
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
+}
+
+/* The dead metatable holds the very functions of the live one but __gc: Lua 5.1 calls a
+ * comparison's only where both sides have the same. */
+static void copy_metatable(lua_State *L, int from, int to) {
+    for (lua_pushnil(L); lua_next(L, from) != 0; lua_pop(L, 1)) {
+        if (strcmp(lua_tostring(L, -2), "__gc") != 0) {
+            lua_pushvalue(L, -2);
+            lua_pushvalue(L, -2);
+            lua_rawset(L, to);
+        }
+    }
+}
+
+/* In the table at the top, with string.format as it is now. */
+static void set_putf(lua_State *L) {
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_getglobal(L, LUA_STRLIBNAME);
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "format");
+        lua_remove(L, -2);
+    }
+    lua_pushcclosure(L, bpl_buffer_putf, BPL_UPVALUES + 1);
+    lua_setfield(L, -2, "putf");
 }
 
 static void set_value(lua_State *L, int value, int table, const char *name) {
@@ -152,7 +174,7 @@ static void push_internals(lua_State *L) {
     lua_setfield(L, table, "release_address");
     set_number(L, metatable_place(L), table, "metatable_place");
     static const luaL_Reg blanks[] = {{"make_blanks", bpl_make_blanks}, {NULL, NULL}};
-    set_functions(L, blanks, NULL);
+    set_functions(L, blanks);
 }
 
 static const luaL_Reg *const buffer_methods[] = {bpl_buffer_methods,
@@ -172,9 +194,9 @@ static void make_type(lua_State *L, int at, const char *name, const luaL_Reg *co
                       const luaL_Reg *const *meta) {
     lua_newtable(L);
     for (; *methods != NULL; methods++) {
-        set_functions(L, *methods, NULL);
+        set_functions(L, *methods);
     }
-    fill_metatable(L, at, name, meta, NULL);
+    fill_metatable(L, at, name, meta);
 }
 
 BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
@@ -183,7 +205,7 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_newtable(L); /* 2: dead buffers */
     lua_newtable(L); /* 3: pools */
     lua_newtable(L); /* 4: the module */
-    set_functions(L, functions, NULL);
+    set_functions(L, functions);
     lua_pushliteral(L, BP_VERSION);
     lua_setfield(L, 4, "_VERSION");
     set_number(L, (double)BP_MAX_SIZE, 4, "max_size");
@@ -191,7 +213,8 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_setfield(L, 4, "name_taken");
     set_number(L, BP_MAX_TIERS, 4, "max_tiers");
     make_type(L, 1, "bytepool.buffer", buffer_methods, buffer_meta);
-    fill_metatable(L, 2, "bytepool.buffer", buffer_meta, "__gc");
+    set_putf(L);
+    copy_metatable(L, 1, 2);
     lua_setfield(L, 4, "buffer_methods");
     make_type(L, 3, "bytepool.pool", pool_methods, pool_meta);
     lua_setfield(L, 4, "pool_methods");

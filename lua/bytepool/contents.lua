@@ -19,7 +19,16 @@ end
 
 local function whole(x) return type(x) == "number" and x == floor(x) end
 
-local bodies = {}
+local contents, bodies = {}, {}
+
+-- Pointer and length; instead of the C method of the name, which can only refuse.
+function contents.ref(c_ref)
+    return function(buf)
+        local h, data, length = look(buf)
+        if h ~= nil and h.owned > 0 then return data, length end
+        return c_ref(buf)
+    end
+end
 
 function bodies.len(c_len)
     return function(buf)
@@ -78,12 +87,13 @@ function bodies.set_string(c_set_string)
 end
 
 function bodies.put(c_put)
-    return function(buf, s, ...)
-        if type(s) == "string" and select("#", ...) == 0 and is(buf, LIVE)
+    return function(buf, ...)
+        local s = ...
+        if type(s) == "string" and select("#", ...) == 1 and is(buf, LIVE)
             and C.bytepool_handle_append(buf, s, #s) == 0 then
             return buf
         end
-        return c_put(buf, s, ...)
+        return c_put(buf, ...)
     end
 end
 
@@ -137,7 +147,7 @@ bodies.is_unique = question "bytepool_handle_is_unique"
 bodies.is_frozen = question "bytepool_handle_is_frozen"
 
 -- replace(name, make) puts a body in front of a C method; next_blank() is a userdata made ahead.
-return function(replace, next_blank)
+function contents.install(replace, next_blank)
     function bodies.slice(c_slice)
         return function(buf, i, j)
             if whole(i) and whole(j) and i >= 1 and j >= i - 1 and is(buf, LIVE) then
@@ -150,3 +160,5 @@ return function(replace, next_blank)
     for name, make in pairs(bodies) do replace(name, make) end
     LIVE.__len = require "bytepool.core".buffer_methods.len
 end
+
+return contents

@@ -28,6 +28,7 @@ bytepool._VERSION = core._VERSION
 -- than as C methods. They do the same.
 ---@type boolean
 bytepool.ffi_bodies = require "bytepool.methods"
+require "bytepool.scope"
 
 --- Reports on pools, see bytepool.report.
 bytepool.report = report

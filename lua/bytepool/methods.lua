@@ -15,8 +15,7 @@
 local core = require "bytepool.core"
 
 local clib = require "bytepool.clib"
-local jit = rawget(_G, "jit")
-if not clib or not jit.status() then return false end
+if not clib then return false end
 
 local C, is, LIVE = clib.C, clib.is, clib.live
 local floor, type = math.floor, type
@@ -27,6 +26,11 @@ local function replace(name, make, of)
     of = of or methods
     of[name] = make(assert(of[name], name))
 end
+
+-- The one body that has no C method behind it: with the compiler off too.
+local contents = require "bytepool.contents"
+replace("ref", contents.ref)
+if not rawget(_G, "jit").status() then return false end
 
 -- Getting. Only C makes userdata, and leaving a trace for a C function costs 10 ns: so C makes
 -- BATCH blanks at once, and a get fills one by an FFI call. A blank is filled once: were this
@@ -107,6 +111,6 @@ replace("ref_count", function(c_ref_count)
     end
 end)
 
-require "bytepool.contents" (replace, next_blank)
+contents.install(replace, next_blank)
 
 return true

@@ -48,9 +48,13 @@ local text = [[
 ]]
 
 local with_pool = { "pool:get_buffer(64)", "pool:get(64)", "pool:from_string('hello')", "pool:get_pool_stats()",
-  "pool:get_available_sizes()", "tostring(pool) and nil", "pool:prewarm{[64] = 1}" }
+  "pool:get_available_sizes()", "tostring(pool) and nil", "pool:prewarm{[64] = 1}",
+  "pool:builder(5)" }
 local with_buffer = { "buf:share()", "(buf:bytes())", "buf:tostring()", "buf:sub(1, 5)", "buf:byte(1)",
-  "buf:set_string(1, 'hello')", "buf:retain()", "buf:ref_count()", "buf:len()", "tostring(buf) and nil" }
+  "buf:set_string(1, 'hello')", "buf:retain()", "buf:ref_count()", "buf:len()", "tostring(buf) and nil",
+  "buf:slice(1, 5)", "buf:split(0)", "buf:put(1.5, 'x'):resize(5)", "buf:putf('%d', 1e9):resize(5)",
+  "buf:set('hello')", "buf .. ''", "'' .. buf", "buf:get(2) and buf:get(0, nil) and buf:reset():put('hello')",
+  "buf:unshare()", "buf:copy(1, buf)", "bytepool.import(buf:export())", "buf:find('llo') and nil" }
 
 local function survives(call, buffer)
   it(call, function()

@@ -18,6 +18,8 @@ static struct module {
     {"bytepool.options", "lua/bytepool/options.lua", NULL, 0},
     {"bytepool.report", "lua/bytepool/report.lua", NULL, 0},
     {"bytepool.methods", "lua/bytepool/methods.lua", NULL, 0},
+    {"bytepool.contents", "lua/bytepool/contents.lua", NULL, 0},
+    {"bytepool.scope", "lua/bytepool/scope.lua", NULL, 0},
     {"bytepool.object_pool", "lua/bytepool/object_pool.lua", NULL, 0},
     {"bytepool.clib", "lua/bytepool/clib.lua", NULL, 0},
     {"bytepool.ffi", "lua/bytepool/ffi.lua", NULL, 0},
