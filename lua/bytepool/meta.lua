@@ -37,6 +37,27 @@ function Pool:release_buffer(buf) end
 ---@return string? message
 function Pool:from_string(s) end
 
+--- An empty buffer to put to, with room for hint bytes.
+---@param hint? integer default 0
+---@return bytepool.Buffer|nil buffer
+---@return string? message
+function Pool:builder(hint) end
+
+--- Calls fn(buf, ...) with a buffer of length n and gives back all that its handle owns whether fn
+-- returns or raises. An error passes through as it is; a traceback of it begins here. On Lua
+-- 5.1 fn can not yield.
+---@generic T
+---@param n integer bytes
+---@param fn fun(buf: bytepool.Buffer, ...): T...
+---@param ... any
+---@return T ... what fn returned; nil and a message where there was no memory
+function Pool:using(n, fn, ...) end
+
+--- A scope, whose buffers go back when it is closed; `local scope <close> = pool:scope()` on
+-- Lua 5.4.
+---@return bytepool.Scope
+function Pool:scope() end
+
 --- Makes blocks ready and touches their memory, so that as many gets meet no page fault.
 ---@param counts table<integer, integer> size in bytes -> how many blocks of its tier
 ---@return bytepool.Pool|nil pool
@@ -106,6 +127,7 @@ function Pool:expvar(prefix) end
 -- back what a forgotten handle owns.
 ---@class bytepool.Buffer
 ---@operator len: integer
+---@operator concat(string|number|bytepool.Buffer): string
 local Buffer = {}
 
 --- One more reference for this handle.
@@ -139,7 +161,7 @@ function Buffer:ref_count() end
 ---@return integer
 function Buffer:len() end
 
---- Bytes of the block, at least the length.
+--- Bytes from the first one on that the buffer holds without growing, at least the length.
 ---@return integer
 function Buffer:capacity() end
 
@@ -147,7 +169,7 @@ function Buffer:capacity() end
 ---@return string
 function Buffer:tostring() end
 
---- Bytes i to j as a Lua string, positions as string.sub has them.
+--- Bytes i to j as a Lua string, positions as string.sub has them: clamped.
 ---@param i integer
 ---@param j? integer default -1
 ---@return string
@@ -159,12 +181,172 @@ function Buffer:sub(i, j) end
 ---@return integer ...
 function Buffer:byte(i, j) end
 
+---@param other string|bytepool.Buffer
+---@return boolean
+function Buffer:equals(other) end
+
+--- Order by bytes without sign, then by length, as `<` and `<=` have it. These take a string
+-- on one side from Lua 5.2 on; before, and on LuaJIT, two buffers only.
+---@param other string|bytepool.Buffer
+---@return -1|0|1
+function Buffer:compare(other) end
+
+---@param prefix string|bytepool.Buffer
+---@return boolean
+function Buffer:starts_with(prefix) end
+
+---@param suffix string|bytepool.Buffer
+---@return boolean
+function Buffer:ends_with(suffix) end
+
+--- Where needle begins and ends, as string.find with plain set: from init on, clamped; nil
+-- where it is not there.
+---@param needle string|bytepool.Buffer
+---@param init? integer default 1
+---@return integer|nil first
+---@return integer? last
+function Buffer:find(needle, init) end
+
 --- Writes s over the bytes from pos on. Raises where it does not fit in the length.
 ---@param pos integer from 1, or negative from the end
 ---@param s string
 ---@return bytepool.Buffer self
 function Buffer:set_string(pos, s) end
 
+--- Writes bytes i to j of a string or buffer over those from pos on; the two may overlap.
+-- Raises where positions are not in the one's length, or the bytes do not fit in the other's.
+---@param pos integer from 1, or negative from the end
+---@param from string|bytepool.Buffer
+---@param i? integer default 1
+---@param j? integer default -1
+---@return bytepool.Buffer self
+function Buffer:copy(pos, from, i, j) end
+
+--- Sets bytes i to j. Raises where the positions are not in the length.
+---@param value integer 0 to 255
+---@param i? integer default 1
+---@param j? integer default -1
+---@return bytepool.Buffer self
+function Buffer:fill(value, i, j) end
+
+-- Several handles on one block. Only who owns all of its references may let it grow; all may
+-- write to it, unless it is frozen.
+
+--- A handle on bytes i to j of the same block, with a reference of its own. It does not grow.
+-- Raises where the positions are not in the length.
+---@param i? integer default 1
+---@param j? integer default -1
+---@return bytepool.Buffer
+function Buffer:slice(i, j) end
+
+--- The first n bytes as a slice; self becomes a slice of the rest.
+---@param n integer at most the length
+---@return bytepool.Buffer head
+function Buffer:split(n) end
+
+--- Whether all references to the block are this handle's.
+---@return boolean
+function Buffer:is_unique() end
+
+--- From now on no handle can write to the block or grow. There is no way back but unshare.
+---@return bytepool.Buffer self
+function Buffer:freeze() end
+
+---@return boolean
+function Buffer:is_frozen() end
+
+--- Moves the bytes to a block of this handle alone where the block is shared, frozen, or self
+-- a slice of it.
+---@return bytepool.Buffer|nil self
+---@return string? message "out of memory"
+function Buffer:unshare() end
+
+-- Building, by the names of LuaJIT's string.buffer. What grows raises for a buffer that is shared,
+-- frozen or a slice, or whose pool was closed when it needs a larger block, and returns
+-- `nil, message` where memory ran out. A growing buffer moves to a block of twice the size
+-- or the tier that fits, and its old block goes back.
+
+--- Sets the length. New bytes are zero.
+---@param n integer
+---@return bytepool.Buffer|nil self
+---@return string? message
+function Buffer:resize(n) end
+
+--- Appends. Numbers, and values with a __tostring, as tostring shows them.
+---@param ... string|number|bytepool.Buffer
+---@return bytepool.Buffer|nil self
+---@return string? message
+function Buffer:put(...) end
+
+--- Appends string.format(format, ...).
+---@param format string
+---@param ... any
+---@return bytepool.Buffer|nil self
+---@return string? message
+function Buffer:putf(format, ...) end
+
+--- Replaces all bytes.
+---@param value string|number|bytepool.Buffer
+---@return bytepool.Buffer|nil self
+---@return string? message
+function Buffer:set(value) end
+
+--- Makes room for n bytes behind the last one. Their values are not defined.
+---@param n integer
+---@return integer|nil room at least n
+---@return string? message
+function Buffer:reserve(n) end
+
+--- Lengthens the buffer by n bytes of that room.
+---@param n integer
+---@return bytepool.Buffer self
+function Buffer:commit(n) end
+
+--- Consumes n bytes at the front, or all where it has less.
+---@param n integer
+---@return bytepool.Buffer self
+function Buffer:skip(n) end
+
+--- Consumes bytes and returns them: n of each, less where no more are left; without n, or for
+-- nil, all.
+---@param ... integer|nil
+---@return string ...
+function Buffer:get(...) end
+
+--- Length 0; the block stays, with what was consumed of it.
+---@return bytepool.Buffer self
+function Buffer:reset() end
+
+--- Length 0; the block goes back for one of the smallest tier.
+---@return bytepool.Buffer|nil self
+---@return string? message
+function Buffer:free() end
+
+--- LuaJIT only: the address of the first byte, and the length. Valid while the handle is alive
+-- and not changed: keep the handle, and ask again after put, set, resize, reserve, commit, skip,
+-- get, reset, free, split, unshare. Elsewhere it raises.
+---@return ffi.cdata* pointer uint8_t *
+---@return integer length
+function Buffer:ref() end
+
+--- Buffers that go back together, see Pool:scope. Since 0.1.0.
+---@class bytepool.Scope
+local Scope = {}
+
+--- pool:get_buffer(n), for the scope to give back.
+---@param n integer bytes
+---@return bytepool.Buffer|nil buffer
+---@return string? message
+function Scope:get_buffer(n) end
+
+--- Hands a buffer of any pool over to the scope.
+---@param buf bytepool.Buffer
+---@return bytepool.Buffer buf
+function Scope:add(buf) end
+
+--- Gives back all that its handles own, the last one first; who was released by hand is skipped.
+-- A second call does nothing.
+function Scope:close() end
 --- Reads from a Lua file or a descriptor to the end of the buffer, which grows as by put.
 -- A file gives n bytes if it has them; a descriptor is asked once (again where a signal
 -- interrupted), and gives what is there. Bytes that came before an error are a success, and

@@ -6,14 +6,14 @@
 
 int luaopen_bytepool_core(lua_State *L);
 
-enum { MODULES = 12, POOLS = 512, RAWS = 64 };
+enum { POOLS = 512, RAWS = 64 };
 
 /* Compiled once: to read all files for each state would take most of the time. */
 static struct module {
     const char *name, *path;
     char *code;
     size_t size;
-} modules[MODULES] = {
+} modules[] = {
     {"bytepool", "lua/bytepool/init.lua", NULL, 0},
     {"bytepool.options", "lua/bytepool/options.lua", NULL, 0},
     {"bytepool.report", "lua/bytepool/report.lua", NULL, 0},
@@ -52,7 +52,7 @@ static int append(lua_State *L, const void *piece, size_t size, void *arg) {
 
 static void compile_modules(void) {
     lua_State *L = luaL_newstate();
-    for (size_t i = 0; L != NULL && i < MODULES; i++) {
+    for (size_t i = 0; L != NULL && i < COUNT_OF(modules); i++) {
         char path[1024];
         (void)snprintf(path, sizeof path, "%s/%s", FUZZ_ROOT, modules[i].path);
         if (luaL_loadfile(L, path) != 0) fail(lua_tostring(L, -1));
@@ -159,7 +159,7 @@ static lua_State *open_state(void) {
     lua_getfield(L, -2, "preload");
     lua_pushcfunction(L, luaopen_bytepool_core);
     lua_setfield(L, -2, "bytepool.core");
-    for (size_t i = 0; i < MODULES; i++) {
+    for (size_t i = 0; i < COUNT_OF(modules); i++) {
         const struct module *m = &modules[i];
         if (luaL_loadbuffer(L, m->code, m->size, m->name) != 0) fail(lua_tostring(L, -1));
         lua_setfield(L, -2, m->name);
