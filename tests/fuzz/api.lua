@@ -90,7 +90,8 @@ op(3, "prewarm", function()
     local size, count = pool.sizes[b % #pool.sizes + 1], b % 8
     if b % 8 == 7 then size = odd[byte() % #odd + 1] end
     if b % 8 == 6 then count = odd[byte() % #odd + 1] end
-    if type(count) == "number" and count == 2 ^ 22 or type(size) == "number" and size > 70000 then count = 0 end
+    local much = as_size(size) and as_size(count) and size * count > 2 ^ 26
+    if much or type(size) == "number" and size > 70000 then count = 0 end -- it would touch all of that
     if size == size then
       counts[size] = count
     end
