@@ -40,11 +40,12 @@ typedef struct bpl_handle {
     uint8_t *data; /* the first byte that was not consumed */
     size_t length;
     bp_buffer *block;
-    bp_pool *pool;  /* lives as long as the block is out */
-    uint32_t owned; /* references of the block that are this handle's */
-    uint32_t slice; /* 1: a part of a block, which neither grows nor moves */
-    size_t front;   /* bytes of the view before data: consumed */
-    size_t room;    /* bytes from data on that it may fill, as far as is known */
+    bp_pool *pool;       /* lives as long as the block is out */
+    uint32_t owned;      /* references of the block that are this handle's */
+    uint32_t slice : 1;  /* a part of a block, which neither grows nor moves */
+    uint32_t moves : 31; /* to another block; counted, so that an FFI body can tell */
+    size_t front;        /* bytes of the view before data: consumed */
+    size_t room;         /* bytes from data on that it may fill, as far as is known */
 } bpl_handle;
 
 /* Bytes that an argument stands for: a string's or a live buffer's. To be used before the
@@ -94,7 +95,7 @@ BPL_EXPORT int bytepool_handle_slice(void *blank, void *handle, double from, dou
 /* The same to LuaJIT; handle.c compares the layouts. */
 #define BPL_CDEF                                                                  \
     "typedef struct { char *seal; uint8_t *data; size_t length;\n"                \
-    "    const uint32_t *block; void *pool; uint32_t owned, slice;\n"             \
+    "    const uint32_t *block; void *pool; uint32_t owned, state;\n"             \
     "    size_t front, room; } bytepool_handle;\n"                                \
     "int bytepool_handle_fill(void *, void *, int64_t);\n"                        \
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
