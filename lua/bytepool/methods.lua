@@ -108,5 +108,6 @@ replace("ref_count", function(c_ref_count)
 end)
 
 require "bytepool.contents" (replace, next_blank)
+require "bytepool.numbers" (replace)
 
 return true

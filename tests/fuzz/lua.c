@@ -6,7 +6,7 @@
 
 int luaopen_bytepool_core(lua_State *L);
 
-enum { MODULES = 12, POOLS = 512, RAWS = 64 };
+enum { MODULES = 14, POOLS = 512, RAWS = 64 };
 
 /* Compiled once: to read all files for each state would take most of the time. */
 static struct module {
@@ -18,6 +18,8 @@ static struct module {
     {"bytepool.options", "lua/bytepool/options.lua", NULL, 0},
     {"bytepool.report", "lua/bytepool/report.lua", NULL, 0},
     {"bytepool.methods", "lua/bytepool/methods.lua", NULL, 0},
+    {"bytepool.contents", "lua/bytepool/contents.lua", NULL, 0},
+    {"bytepool.numbers", "lua/bytepool/numbers.lua", NULL, 0},
     {"bytepool.object_pool", "lua/bytepool/object_pool.lua", NULL, 0},
     {"bytepool.clib", "lua/bytepool/clib.lua", NULL, 0},
     {"bytepool.ffi", "lua/bytepool/ffi.lua", NULL, 0},
