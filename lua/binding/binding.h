@@ -179,7 +179,7 @@ int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */
 int bpl_pool_builder(lua_State *L);
 
-/* from number.c: numbers in buffers. Bits are those of an integer or a float. */
+/* from number.c and pack.c: numbers in buffers. Bits are those of an integer or a float. */
 typedef struct bpl_integer {
     uint64_t bits; /* two's complement */
     bool negative;
@@ -197,6 +197,7 @@ void bpl_push_integer(lua_State *L, uint64_t bits, bool is_signed, const char *m
 void bpl_push_kinds(lua_State *L);
 void bpl_find_ffi(lua_State *L); /* once, for the two that need it */
 extern const luaL_Reg bpl_number_methods[];
+extern const luaL_Reg bpl_pack_methods[];
 
 /* from io.c */
 int bpl_writev(lua_State *L);

@@ -158,8 +158,9 @@ static void push_internals(lua_State *L) {
 }
 
 static const luaL_Reg *const buffer_methods[] = {
-    bpl_buffer_methods, bpl_bytes_methods, bpl_view_methods,  bpl_build_methods,
-    bpl_number_methods, bpl_io_methods,    bpl_lines_methods, NULL};
+    bpl_buffer_methods, bpl_bytes_methods,  bpl_view_methods,
+    bpl_build_methods,  bpl_number_methods, bpl_pack_methods,
+    bpl_io_methods,     bpl_lines_methods,  NULL};
 static const luaL_Reg *const buffer_meta[] = {bpl_buffer_meta, bpl_bytes_meta, bpl_build_meta,
                                               NULL};
 static const luaL_Reg *const pool_methods[] = {bpl_pool_methods, NULL};

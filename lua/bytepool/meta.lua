@@ -333,6 +333,21 @@ function Buffer:f64be(pos) end
 ---@return bytepool.Buffer self
 function Buffer:set_f64be(pos, v) end
 
+--- Appends values as string.pack of Lua 5.3 lays them out (alignment counts from the first of
+-- them), by the rules of put. For z, s and c a value may be a buffer.
+---@param fmt string
+---@param ... integer|number|string|bytepool.Buffer
+---@return bytepool.Buffer|nil self
+---@return string? message
+function Buffer:pack(fmt, ...) end
+
+--- Values as string.unpack of Lua 5.3 reads them, and the position behind them; alignment
+-- counts from the beginning of the buffer. Integers of 7 bytes and more are what u64le gives.
+---@param fmt string
+---@param pos? integer default 1
+---@return any ...
+function Buffer:unpack(fmt, pos) end
+
 --- Reads from a Lua file or a descriptor to the end of the buffer, which grows as by put.
 -- A file gives n bytes if it has them; a descriptor is asked once (again where a signal
 -- interrupted), and gives what is there. Bytes that came before an error are a success, and
