@@ -40,11 +40,12 @@ typedef struct bpl_handle {
     uint8_t *data; /* the first byte that was not consumed */
     size_t length;
     bp_buffer *block;
-    bp_pool *pool;  /* lives as long as the block is out */
-    uint32_t owned; /* references of the block that are this handle's */
-    uint32_t slice; /* 1: a part of a block, which neither grows nor moves */
-    size_t front;   /* bytes of the view before data: consumed */
-    size_t room;    /* bytes from data on that it may fill, as far as is known */
+    bp_pool *pool;       /* lives as long as the block is out */
+    uint32_t owned;      /* references of the block that are this handle's */
+    uint32_t slice : 1;  /* a part of a block, which neither grows nor moves */
+    uint32_t moves : 31; /* to another block; counted, so that an FFI body can tell */
+    size_t front;        /* bytes of the view before data: consumed */
+    size_t room;         /* bytes from data on that it may fill, as far as is known */
 } bpl_handle;
 
 /* Bytes that an argument stands for: a string's or a live buffer's. To be used before the
@@ -82,6 +83,8 @@ bpl_handle *bpl_live(void *handle);                               /* NULL: dead,
 
 /* from fast.c, for the FFI bodies too */
 BPL_EXPORT int bytepool_handle_write(void *handle, double pos, const char *s, size_t count);
+BPL_EXPORT int bytepool_handle_set(void *handle, double pos, int kind, double v); /* number.c */
+BPL_EXPORT int bytepool_handle_set_bits(void *handle, double pos, uint64_t bits, int big);
 BPL_EXPORT int bytepool_handle_append(void *handle, const char *s, size_t count);
 BPL_EXPORT double bytepool_handle_skip(void *handle, double n);
 BPL_EXPORT double bytepool_handle_find(void *handle, const char *s, size_t count, double init);
@@ -94,12 +97,14 @@ BPL_EXPORT int bytepool_handle_slice(void *blank, void *handle, double from, dou
 /* The same to LuaJIT; handle.c compares the layouts. */
 #define BPL_CDEF                                                                  \
     "typedef struct { char *seal; uint8_t *data; size_t length;\n"                \
-    "    const uint32_t *block; void *pool; uint32_t owned, slice;\n"             \
+    "    const uint32_t *block; void *pool; uint32_t owned, state;\n"             \
     "    size_t front, room; } bytepool_handle;\n"                                \
     "int bytepool_handle_fill(void *, void *, int64_t);\n"                        \
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
     "int bytepool_handle_put(void *, void *, const void *, int, int);\n"          \
     "int bytepool_handle_write(void *, double, const char *, size_t);\n"          \
+    "int bytepool_handle_set(void *, double, int, double);\n"                     \
+    "int bytepool_handle_set_bits(void *, double, uint64_t, int);\n"              \
     "int bytepool_handle_append(void *, const char *, size_t);\n"                 \
     "double bytepool_handle_skip(void *, double);\n"                              \
     "double bytepool_handle_find(void *, const char *, size_t, double);\n"        \
@@ -174,6 +179,26 @@ int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */
 int bpl_pool_builder(lua_State *L);
 int bpl_buffer_putf(lua_State *L); /* upvalue 4: string.format */
+
+/* from number.c and pack.c: numbers in buffers. Bits are those of an integer or a float. */
+typedef struct bpl_integer {
+    uint64_t bits; /* two's complement */
+    bool negative;
+} bpl_integer;
+uint64_t bpl_load(const uint8_t *at, size_t size, bool big); /* size: 1 to 8 bytes */
+void bpl_store(uint8_t *at, uint64_t bits, size_t size, bool big);
+uint64_t bpl_extend(uint64_t bits, size_t size); /* the sign, from size bytes to 8 */
+double bpl_float_of(uint64_t bits, size_t size);
+uint64_t bpl_float_bits(double v, size_t size);
+bool bpl_fits(bpl_integer v, size_t size, bool is_signed);
+bool bpl_to_integer(lua_State *L, int arg, bool again, bpl_integer *out); /* false: not whole;
+    again: asked before, so without the calls that tell a cdata's sign */
+void *bpl_push_box(lua_State *L, bool is_signed); /* a cdata's 64 bits; NULL where Lua has none */
+void bpl_push_integer(lua_State *L, uint64_t bits, bool is_signed, const char *method);
+void bpl_push_kinds(lua_State *L);
+void bpl_find_ffi(lua_State *L); /* once, for the two that need it */
+extern const luaL_Reg bpl_number_methods[];
+extern const luaL_Reg bpl_pack_methods[];
 
 /* from io.c */
 int bpl_writev(lua_State *L);

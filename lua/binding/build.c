@@ -57,6 +57,7 @@ static bool move_to(bpl_handle *h, size_t capacity) {
     h->data = data;
     h->front = 0;
     h->slice = 0;
+    h->moves = (h->moves + 1) & 0x7fffffff;
     h->room = bp_buffer_capacity(h->pool, block);
     for (; owned > 0; owned--) {
         (void)bp_buffer_release(h->pool, old);

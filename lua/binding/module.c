@@ -173,17 +173,16 @@ static void push_internals(lua_State *L) {
     lua_pushlightuserdata(L, (void *)(uintptr_t)bytepool_handle_release);
     lua_setfield(L, table, "release_address");
     set_number(L, metatable_place(L), table, "metatable_place");
+    bpl_push_kinds(L);
+    lua_setfield(L, table, "kinds");
     static const luaL_Reg blanks[] = {{"make_blanks", bpl_make_blanks}, {NULL, NULL}};
     set_functions(L, blanks);
 }
 
-static const luaL_Reg *const buffer_methods[] = {bpl_buffer_methods,
-                                                 bpl_bytes_methods,
-                                                 bpl_view_methods,
-                                                 bpl_build_methods,
-                                                 bpl_io_methods,
-                                                 bpl_lines_methods,
-                                                 NULL};
+static const luaL_Reg *const buffer_methods[] = {
+    bpl_buffer_methods, bpl_bytes_methods,  bpl_view_methods,
+    bpl_build_methods,  bpl_number_methods, bpl_pack_methods,
+    bpl_io_methods,     bpl_lines_methods,  NULL};
 static const luaL_Reg *const buffer_meta[] = {bpl_buffer_meta, bpl_bytes_meta, bpl_build_meta,
                                               NULL};
 static const luaL_Reg *const pool_methods[] = {bpl_pool_methods, NULL};
@@ -220,5 +219,6 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_setfield(L, 4, "pool_methods");
     push_internals(L);
     lua_setfield(L, 4, "internals");
+    bpl_find_ffi(L);
     return 1;
 }

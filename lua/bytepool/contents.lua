@@ -9,12 +9,13 @@ local floor, tonumber, type = math.floor, tonumber, type
 local handle_pointer, char_pointer = ffi.typeof("bytepool_handle *"), ffi.typeof("char *")
 local MAX_STRING = 2 ^ 31 - 256 -- LuaJIT's own bound; ffi.string would cut the length
 
--- The handle, its data and length, to be used only while h.owned > 0; or nil.
+-- The handle, its state, data and length, to be used only while h.owned > 0 and h.state is
+-- still the same; or nil.
 local function look(buf)
     if not is(buf, LIVE) then return nil end
     local h = cast(handle_pointer, buf)
     if h == nil or h.seal ~= cast(char_pointer, h) + 1 then return nil end -- BPL_HANDLE_SEAL
-    return h, h.data, tonumber(h.length)
+    return h, h.state, h.data, tonumber(h.length)
 end
 
 local function whole(x) return type(x) == "number" and x == floor(x) end
@@ -24,15 +25,15 @@ local contents, bodies = {}, {}
 -- Pointer and length; instead of the C method of the name, which can only refuse.
 function contents.ref(c_ref)
     return function(buf)
-        local h, data, length = look(buf)
-        if h ~= nil and h.owned > 0 then return data, length end
+        local h, state, data, length = look(buf)
+        if h ~= nil and h.owned > 0 and h.state == state then return data, length end
         return c_ref(buf)
     end
 end
 
 function bodies.len(c_len)
     return function(buf)
-        local h, _, length = look(buf)
+        local h, _, _, length = look(buf)
         if h ~= nil and h.owned > 0 then return length end
         return c_len(buf)
     end
@@ -40,9 +41,9 @@ end
 
 function bodies.byte(c_byte)
     return function(buf, i, j)
-        local h, data, length = look(buf)
+        local h, state, data, length = look(buf)
         if h ~= nil and j == nil and type(i) == "number" and i >= 1 and i <= length
-            and i == floor(i) and h.owned > 0 then
+            and i == floor(i) and h.owned > 0 and h.state == state then
             return data[i - 1]
         end
         return c_byte(buf, i, j)
@@ -51,15 +52,17 @@ end
 
 function bodies.tostring(c_tostring)
     return function(buf)
-        local h, data, length = look(buf)
-        if h ~= nil and length < MAX_STRING and h.owned > 0 then return ffi_string(data, length) end
+        local h, state, data, length = look(buf)
+        if h ~= nil and length < MAX_STRING and h.owned > 0 and h.state == state then
+            return ffi_string(data, length)
+        end
         return c_tostring(buf)
     end
 end
 
 function bodies.sub(c_sub)
     return function(buf, i, j)
-        local h, data, length = look(buf)
+        local h, state, data, length = look(buf)
         if h ~= nil and length < MAX_STRING and whole(i) and i ~= 0 and (j == nil or whole(j)) then
             local first, last = i, j or -1
             if first < 0 then first = length + first + 1 end
@@ -67,7 +70,7 @@ function bodies.sub(c_sub)
             if last < 0 then last = length + last + 1 end
             if last > length then last = length end
             local from = data + (first - 1)
-            if h.owned > 0 then
+            if h.owned > 0 and h.state == state then
                 if last < first then return "" end
                 return ffi_string(from, last - first + 1)
             end

@@ -7,10 +7,10 @@
 --
 -- Where a body is interpreted, each pointer or 64-bit number that it reads is a new
 -- cdata, whose allocation can run a stranger's finalizer, which can release this very
--- buffer. So a body reads all it needs first, then looks whether the handle lives, a
--- plain number, and uses what it read at once. What changes a count or a byte is one C
--- call. Only a debug hook that runs between these instructions and releases the very buffer
--- sees byte and tostring read what is no longer its own.
+-- buffer, or move it to another block. So a body reads all it needs first, then looks
+-- whether the handle lives and has not moved, plain numbers, and uses what it read at once.
+-- What changes a count or a byte is one C call. Only a debug hook that runs between these
+-- instructions and releases the very buffer sees byte and tostring read what is no longer its own.
 
 local core = require "bytepool.core"
 
@@ -112,5 +112,6 @@ replace("ref_count", function(c_ref_count)
 end)
 
 contents.install(replace, next_blank)
+require "bytepool.numbers" (replace)
 
 return true

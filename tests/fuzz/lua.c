@@ -20,6 +20,7 @@ static struct module {
     {"bytepool.methods", "lua/bytepool/methods.lua", NULL, 0},
     {"bytepool.contents", "lua/bytepool/contents.lua", NULL, 0},
     {"bytepool.scope", "lua/bytepool/scope.lua", NULL, 0},
+    {"bytepool.numbers", "lua/bytepool/numbers.lua", NULL, 0},
     {"bytepool.object_pool", "lua/bytepool/object_pool.lua", NULL, 0},
     {"bytepool.clib", "lua/bytepool/clib.lua", NULL, 0},
     {"bytepool.ffi", "lua/bytepool/ffi.lua", NULL, 0},
