@@ -157,6 +157,41 @@ local scenes = {
     same:close()
     p:close()
   end },
+  { "building", function()
+    for _ = 1, 2 do
+      local buf = pool:builder(10)
+      buf:put("one", 2, " three "):putf("%d-%s", 4, "five"):set(buf .. "x")
+      for _ = 1, 6 do buf:put(("y"):rep(900)) end -- through the tiers, then alone
+      buf:put(buf):pack("<I4z", 7, "zero")
+      assert(buf:unpack("<I4", #buf - 8) == 7)
+      assert(#buf:get(3, 4) == 3 and buf:skip(2):starts_with("e 4"))
+      buf:resize(70000):reserve(10)
+      buf:reset():free():put("again")
+      assert(buf:equals("again"))
+      buf:release()
+    end
+  end },
+  { "views", function()
+    local buf = pool:from_string("a line\nanother\n\nthe last")
+    local part = buf:slice(3, 6):slice(1, 2)
+    local head = part:split(1)
+    assert(head:equals("l") and part:equals("i") and part < head)
+    local own = buf:share():unshare():fill(65, 1, 3):copy(4, "bc")
+    assert(own:find("bc") == 4 and not buf:is_unique())
+    local count = 0
+    for line in buf:lines() do
+      count = count + #line
+      line:release()
+    end
+    assert(count == 21)
+    buf:freeze()
+    assert(not pcall(buf.put, buf, "x"))
+    assert(pool:using(100, function(b) return #b end) == 100)
+    local scope = pool:scope()
+    scope:get_buffer(10)
+    scope:close()
+    for _, b in ipairs { buf, part, head, own } do b:release() end
+  end },
   { "raw", function()
     if not raw then return end
     for i = 1, MANY do
