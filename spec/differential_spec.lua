@@ -69,6 +69,11 @@ local function check_pool()
   for _, handle in ipairs(live) do M.verify_closely(handle) end
 end
 
+local function verify_both(handle, other)
+  if handle.owned > 0 and handle.ud then M.verify(handle) end
+  if other then M.verify(other) end
+end
+
 local function run(random)
   for step = 1, rounds do
     M.step = step
@@ -77,8 +82,9 @@ local function run(random)
     local handle = pick(live)
     local ok, err = pcall(ops[name], handle)
     if not ok then error(name .. ", " .. tostring(err), 0) end
-    if handle.owned > 0 and handle.ud then M.verify(handle) end
-    if live[1] then M.verify(pick(live)) end
+    local other = live[1] and pick(live)
+    ok, err = pcall(verify_both, handle, other)
+    if not ok then error("after " .. name .. ", " .. tostring(err), 0) end
     if random(0, 49) == 0 then collectgarbage("step", random(0, 200)) end
     if step % 4000 == 0 then check_pool() end
   end

@@ -183,6 +183,20 @@ describe("ref", function()
     return
   end
 
+  it("resize to a length above all tiers is zero, also where it was used before", function()
+    local buf = pool:builder(10):put("x")
+    assert.equal(buf, buf:resize(3000000))
+    assert.equal(0, buf:byte(2999999))
+    buf:fill(7):resize(10):resize(3000000)
+    assert.equal(7, buf:byte(10))
+    assert.equal(0, buf:byte(11))
+    assert.equal(0, buf:byte(3000000))
+    buf:release()
+    local huge = pool:builder()
+    if huge:resize(2 ^ 36) then assert.equal(0, huge:byte(2 ^ 36)) end -- or nil, "out of memory"
+    huge:release()
+  end)
+
   it("is a pointer and the length", function()
     local ffi = require "ffi"
     local buf = pool:from_string("abcdef")

@@ -130,10 +130,17 @@ static int l_buffer_resize(lua_State *L) {
     size_t n = bpl_check_size(L, 2, "resize", "n");
     if (n > h->length) {
         bpl_refuse_fixed(L, h, "resize");
+        const bp_buffer *old = h->block;
         if (!bpl_grow(h, n - h->length)) {
             return bpl_no_block(L, "resize");
         }
-        memset(h->data + h->length, 0, n - h->length);
+        /* A block above all tiers is new memory, which is zero: writing to a TiB of it would
+         * take what the system gave only on paper. */
+        size_t tiers;
+        size_t largest = bp_pool_sizes(h->pool, &tiers)[tiers - 1];
+        if (h->block == old || bp_buffer_capacity(h->pool, h->block) <= largest) {
+            memset(h->data + h->length, 0, n - h->length);
+        }
     }
     h->length = n;
     return self(L);
@@ -182,6 +189,11 @@ static bpl_span printable(lua_State *L, int arg, const char *method) {
     return bpl_check_span(L, arg, method, "value");
 }
 
+/* By the userdata: an empty buffer may point where another's block begins. */
+static bool is_self(lua_State *L, int arg, const bpl_handle *h) {
+    return lua_touserdata(L, arg) == (const void *)h;
+}
+
 /* All values are made strings first: that allocates, and calls strangers. */
 static int put_values(lua_State *L, const char *method) {
     int top = lua_gettop(L);
@@ -202,7 +214,7 @@ static int put_values(lua_State *L, const char *method) {
     size_t own = h->length; /* of self, where it is put to itself */
     for (int arg = 2; arg <= top; arg++) {
         bpl_span s = bpl_check_span(L, arg, method, "value");
-        size_t count = s.data == h->data ? own : s.length;
+        size_t count = is_self(L, arg, h) ? own : s.length;
         if (count > 0) {
             memcpy(h->data + h->length, s.data, count);
         }
@@ -232,7 +244,7 @@ static int l_buffer_set(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "set");
     bpl_refuse_fixed(L, h, "set");
     bpl_span s = bpl_check_span(L, 2, "set", "value");
-    if (s.data == h->data) {
+    if (is_self(L, 2, h)) {
         return self(L);
     }
     size_t length = h->length;

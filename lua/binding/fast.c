@@ -9,11 +9,11 @@
 
 #define NOT_PLAIN (-1)
 
-/* References and whether it is frozen, as bytepool.h says of a buffer's first word. Relaxed:
- * whoever could change the one or the other is this thread, or gets no promise. */
+/* References and whether it is frozen, as bytepool.h says of a buffer's first word. Acquired:
+ * who finds that he is alone sees what the others wrote before they let go. */
 static uint32_t word_of(const bpl_handle *h) {
     const _Atomic uint32_t *word = (const _Atomic uint32_t *)(const void *)h->block;
-    return atomic_load_explicit(word, memory_order_relaxed);
+    return atomic_load_explicit(word, memory_order_acquire);
 }
 
 static bpl_handle *plain(void *handle) {
