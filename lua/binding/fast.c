@@ -45,6 +45,20 @@ int bytepool_handle_write(void *handle, double pos, const char *s, size_t count)
     return 0;
 }
 
+/* Short words are most of what is put: two loads and two stores that may overlap cost less
+ * than the call that finds out. */
+static inline void copy(uint8_t *to, const char *from, size_t count) {
+    if (count >= 8 && count <= 16) {
+        uint64_t head, tail;
+        memcpy(&head, from, 8);
+        memcpy(&tail, from + count - 8, 8);
+        memcpy(to, &head, 8);
+        memcpy(to + count - 8, &tail, 8);
+    } else {
+        memcpy(to, from, count);
+    }
+}
+
 int bytepool_handle_append(void *handle, const char *s, size_t count) {
     bpl_handle *h = plain(handle);
     if (h == NULL || word_of(h) != h->owned || h->slice != 0) {
@@ -53,7 +67,7 @@ int bytepool_handle_append(void *handle, const char *s, size_t count) {
     if (count > h->room - h->length && !bpl_grow(h, count)) {
         return NOT_PLAIN;
     }
-    memcpy(h->data + h->length, s, count);
+    copy(h->data + h->length, s, count);
     h->length += count;
     return 0;
 }

@@ -121,7 +121,15 @@ local function judge_luajit(r, list)
     of("get_buffer + release", "buffer", "string_buffer", 0.6, "of string.buffer")
     of("retain + release", "retain_release", "retain_release_ffi", 1.5, "of the two calls by FFI")
     of("ref_count", "ref_count", "ref_count_ffi", 1.5, "of the call by FFI")
-    for name, case in pairs {["retain + release"] = "retain_release", ref_count = "ref_count"} do
+    of("every byte of 64 KiB", "byte_run", "byte_run_raw", 1.5, "of a raw pointer loop")
+    of("every u32be of 64 KiB", "u32be_run", "u32be_run_raw", 2, "of a raw pointer loop")
+    of("put of 16 bytes until 64 KiB", "put16", "put16_string_buffer", 1.2, "of string.buffer")
+    of("sub of 4 KiB", "sub4k", "sub4k_ffi_string", 1.2, "of ffi.string")
+    of("slice + release of 1 MiB", "slice", "memcpy16k", 1, "of memcpy of 16 KiB")
+    for name, case in pairs {
+        ["retain + release"] = "retain_release", ref_count = "ref_count", byte = "byte_run", u32be = "u32be_run",
+        put = "put16", sub = "sub4k", slice = "slice",
+    } do
         table.insert(list, verdict(("LuaJIT %s, traces aborted"):format(name),
             r:median("lua_" .. case .. "_aborts", "luajit"), 0, {unit = ""}))
     end
