@@ -37,7 +37,8 @@ function Pool:release_buffer(buf) end
 ---@return string? message
 function Pool:from_string(s) end
 
---- An empty buffer to put to, with room for hint bytes.
+--- An empty buffer to put to, with room for hint bytes. Keep the pool as long as it is to grow:
+-- a pool whose last userdata the collector found is closed.
 ---@param hint? integer default 0
 ---@return bytepool.Buffer|nil buffer
 ---@return string? message
