@@ -49,7 +49,7 @@ op(0, "new_pools", function()
   if M.pools[slot] then return end
   local ok, ud, message = attempt(good, "new_pools", new_pools, sizes, options)
   if not ok then return end
-  must(ud, "no pool: %s", tostring(message))
+  must(ud, "no pool: %s", M.show(message))
   if M.pools[slot] then return end -- by a finalizer; ours is garbage
   M.add_pool(slot, ud, max_idle)
 end)
@@ -66,7 +66,7 @@ op(1, "get", function()
   if ud then
     M.add_block(pool, ud, size)
   else
-    must(message == "out of memory" and size >= 2 ^ 26, "get: %s", tostring(message))
+    must(message == "out of memory" and size >= 2 ^ 26, "get: %s", M.show(message))
   end
 end)
 
@@ -272,7 +272,7 @@ op(17, "sub", function()
   if j == nil then to = -1 end
   local s = copy(h, h.owned > 0 and from ~= nil and to ~= nil, "sub", i, j)
   if s and h.block.bytes then
-    must(s == h.block.bytes:sub(near(from), near(to)), "sub(%s, %s)", C.show(i), C.show(j))
+    must(s == h.block.bytes:sub(near(from), near(to)), "sub(%s, %s)", M.show(i), M.show(j))
   end
 end)
 
@@ -288,7 +288,7 @@ op(18, "byte", function()
   local ok, s, t = attempt(good, "byte", call "byte", h.ud, i, j)
   if ok and h.block.bytes then
     local a, b = h.block.bytes:byte(near(from), near(to))
-    must(s == a and t == b, "byte(%s, %s)", C.show(i), C.show(j))
+    must(s == a and t == b, "byte(%s, %s)", M.show(i), M.show(j))
   end
 end)
 

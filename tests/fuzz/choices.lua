@@ -48,12 +48,6 @@ function C.position(h)
   return C.odd[b % C.ODD + 1]
 end
 
--- Also while all numbers carry one of our metatables, which misuse.lua gives them.
-function C.show(v)
-  local ok, text = pcall(tostring, v)
-  return ok and text or type(v)
-end
-
 function C.take_pool() return M.pools[byte() % 3 + 1] end
 function C.take_handle() return M.handles[byte() % 12 + 1] end
 

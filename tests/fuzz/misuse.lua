@@ -69,7 +69,7 @@ op(22, "bomb", function()
     M.in_finalizer, M.disturbed = true, M.disturbed + 1
     local ok, message = pcall(M.with_input, text, M.run_one)
     M.in_finalizer = false
-    if not ok then M.failure = M.failure or tostring(message) end
+    if not ok then M.failure = M.failure or M.show(message) end
     if raises and not M.in_raw_get then error("stranger", 0) end
   end
   if newproxy then
@@ -88,7 +88,7 @@ op(23, "collect", function()
   local before = M.disturbed
   local ok, message = pcall(collectgarbage, what, what == "step" and how or 0)
   M.collector "stop"
-  must(ok or M.disturbed > before, "collectgarbage: %s", tostring(message))
+  must(ok or M.disturbed > before, "collectgarbage: %s", M.show(message))
 end)
 
 op(24, "coroutine", function() -- in a coroutine, which may stay where it is
@@ -132,7 +132,7 @@ op(29, "hot", function()
   if M.disturbed > before then
     M.own(h, fuzz.owned(h.ud) - h.owned)
   else
-    must(ok == (h.owned > 0 or times == 0), "hot loop: %s", tostring(message))
+    must(ok == (h.owned > 0 or times == 0), "hot loop: %s", M.show(message))
   end
 end)
 
@@ -170,7 +170,7 @@ op(27, "raw get", function() -- raw.get
   local ok, pointer, capacity = attempt(good, "get", raw_get, pool.ud, n)
   M.in_raw_get = false
   if not ok or pointer == nil then return end
-  must(capacity >= n, "raw: capacity %s", tostring(capacity))
+  must(capacity >= n, "raw: capacity %s", M.show(capacity))
   pool.requests, pool.raws = pool.requests + 1, pool.raws + 1
   fuzz.note_raw(pool.ud, address(pointer))
   if M.raws[slot] then return end -- by a finalizer; ours stays out

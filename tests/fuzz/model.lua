@@ -30,6 +30,12 @@ function M.fail(message)
   error("fuzz: " .. message, 0)
 end
 
+-- Also while all numbers carry one of our metatables, which misuse.lua gives them.
+function M.show(v)
+  local ok, text = pcall(tostring, v)
+  return ok and text or type(v)
+end
+
 local function must(holds, message, ...)
   if not holds then M.fail(message:format(...)) end
 end
@@ -228,7 +234,7 @@ function M.compare(deep)
     disturbed_at = M.disturbed
     local ok, message = pcall(compare, deep)
     if M.failure then error(M.failure, 0) end
-    must(ok or M.disturbed > disturbed_at, "comparing: %s", tostring(message))
+    must(ok or M.disturbed > disturbed_at, "comparing: %s", M.show(message))
   until M.disturbed == disturbed_at
 end
 
