@@ -79,7 +79,11 @@ void bpl_handle_point(bpl_handle *h, bp_buffer *block);           /* the whole o
 void bpl_handle_view(bpl_handle *h, const bpl_handle *of);        /* the same as another */
 void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count); /* a slice of its view */
 void bpl_handle_give_back(bpl_handle *h);                         /* all that it owns */
-bpl_handle *bpl_live(void *handle);                               /* NULL: dead, or no handle */
+/* NULL: dead, or no handle. */
+static inline bpl_handle *bpl_live(void *handle) {
+    bpl_handle *h = handle;
+    return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
+}
 
 /* from fast.c, for the FFI bodies too */
 BPL_EXPORT int bytepool_handle_write(void *handle, double pos, const char *s, size_t count);

@@ -16,13 +16,8 @@ static uint32_t word_of(const bpl_handle *h) {
     return atomic_load_explicit(word, memory_order_acquire);
 }
 
-static bpl_handle *plain(void *handle) {
-    bpl_handle *h = handle;
-    return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
-}
-
 static bpl_handle *writable(void *handle) {
-    bpl_handle *h = plain(handle);
+    bpl_handle *h = bpl_live(handle);
     return h != NULL && word_of(h) < BP_FROZEN_BIT ? h : NULL;
 }
 
@@ -60,7 +55,7 @@ static inline void copy(uint8_t *to, const char *from, size_t count) {
 }
 
 int bytepool_handle_append(void *handle, const char *s, size_t count) {
-    bpl_handle *h = plain(handle);
+    bpl_handle *h = bpl_live(handle);
     if (h == NULL || word_of(h) != h->owned || h->slice != 0) {
         return NOT_PLAIN;
     }
@@ -74,7 +69,7 @@ int bytepool_handle_append(void *handle, const char *s, size_t count) {
 
 /* How many bytes went, at most n; or NOT_PLAIN. */
 double bytepool_handle_skip(void *handle, double n) {
-    bpl_handle *h = plain(handle);
+    bpl_handle *h = bpl_live(handle);
     if (h == NULL || !(n >= 0 && n <= (double)BP_MAX_SIZE)) {
         return NOT_PLAIN;
     }
@@ -88,7 +83,7 @@ double bytepool_handle_skip(void *handle, double n) {
 
 /* Where the needle begins, from 1; 0: nowhere. */
 double bytepool_handle_find(void *handle, const char *s, size_t count, double init) {
-    const bpl_handle *h = plain(handle);
+    const bpl_handle *h = bpl_live(handle);
     size_t at = h != NULL ? place(init, h->length + 1) : SIZE_MAX;
     if (at == SIZE_MAX || count == 0) {
         return NOT_PLAIN;
@@ -100,7 +95,7 @@ double bytepool_handle_find(void *handle, const char *s, size_t count, double in
 
 /* 1: its first (or all, where `all` is not 0) bytes are these; 0: they are not. */
 int bytepool_handle_is(void *handle, const char *s, size_t count, int all) {
-    const bpl_handle *h = plain(handle);
+    const bpl_handle *h = bpl_live(handle);
     if (h == NULL) {
         return NOT_PLAIN;
     }
@@ -110,18 +105,18 @@ int bytepool_handle_is(void *handle, const char *s, size_t count, int all) {
 
 /* 1 or 0. */
 int bytepool_handle_is_unique(void *handle) {
-    const bpl_handle *h = plain(handle);
+    const bpl_handle *h = bpl_live(handle);
     return h == NULL ? NOT_PLAIN : bp_buffer_ref_count(h->block) == h->owned;
 }
 
 int bytepool_handle_is_frozen(void *handle) {
-    const bpl_handle *h = plain(handle);
+    const bpl_handle *h = bpl_live(handle);
     return h == NULL ? NOT_PLAIN : bp_buffer_is_frozen(h->block);
 }
 
 /* Empty again, the memory kept. */
 int bytepool_handle_reset(void *handle) {
-    bpl_handle *h = plain(handle);
+    bpl_handle *h = bpl_live(handle);
     if (h == NULL) {
         return NOT_PLAIN;
     }
@@ -132,7 +127,7 @@ int bytepool_handle_reset(void *handle) {
 /* A blank becomes a slice of a live buffer: 0, or NOT_PLAIN. */
 int bytepool_handle_slice(void *blank, void *handle, double from, double to) {
     bpl_handle *part = blank;
-    bpl_handle *h = plain(handle);
+    bpl_handle *h = bpl_live(handle);
     if (h == NULL || part == NULL || part->seal != BPL_BLANK_SEAL(part)) {
         return NOT_PLAIN;
     }

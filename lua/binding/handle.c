@@ -76,11 +76,6 @@ int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     return BP_OK;
 }
 
-bpl_handle *bpl_live(void *handle) {
-    bpl_handle *h = handle;
-    return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
-}
-
 /* One reference less: BP_OK, or BP_ERR_DEAD. With the last one the userdata gets the
  * metatable `dead`, stored `place` bytes before its memory where place is not 0: so no
  * finalizer runs at its sweep. The collector needs no barrier, since the functions of
