@@ -166,9 +166,10 @@ op(27, "raw get", function() -- raw.get
   if n == 255 * 16 then n = odd[byte() % ODD + 1] end
   local good = pool.open and type(n) == "number" and as_size(n) ~= nil
   -- Where a stranger raises within, the pointer is lost, as bytepool.ffi says.
+  local around = M.in_raw_get -- a finalizer that runs within may come here too
   M.in_raw_get = true
   local ok, pointer, capacity = attempt(good, "get", raw_get, pool.ud, n)
-  M.in_raw_get = false
+  M.in_raw_get = around
   if not ok or pointer == nil then return end
   must(capacity >= n, "raw: capacity %s", M.show(capacity))
   pool.requests, pool.raws = pool.requests + 1, pool.raws + 1
