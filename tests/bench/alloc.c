@@ -10,15 +10,6 @@ enum { LIVE = 1000, SIZES = 1024, MIXED_MIN = 64, MIXED_MAX = 60 * 1024 };
 static const size_t sizes[] = {128, 512, 4096, 65536, 262144, 1048576, 2097152};
 static const size_t burst_sizes[] = {128, 4096, 65536};
 
-BENCH_INLINE void pair(side s, job *j, size_t count) {
-    bp_pool *pool = j->pool;
-    size_t n = j->n;
-    for (size_t i = 0; i < count; i++) {
-        void *p = take(s, pool, n);
-        keep(p);
-        drop(s, pool, p);
-    }
-}
 EACH_SIDE(pair);
 
 /* k gets, then k releases in the same order. */

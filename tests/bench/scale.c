@@ -19,15 +19,6 @@ static size_t million; /* fewer when quick */
 
 /* ---- loops -------------------------------------------------------------------- */
 
-BENCH_INLINE void pair(side s, job *j, size_t count) {
-    bp_pool *pool = j->pool;
-    size_t n = j->n;
-    for (size_t i = 0; i < count; i++) {
-        void *p = take(s, pool, n);
-        keep(p);
-        drop(s, pool, p);
-    }
-}
 EACH_SIDE(pair);
 
 BENCH_INLINE void burst(side s, job *j, size_t count) {

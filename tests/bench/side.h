@@ -66,6 +66,17 @@ BENCH_INLINE void keep(void *p) { __asm__ volatile("" : : "r"(p) : "memory"); }
     static void loop##_malloc(job *j, size_t count) { loop(MALLOC, j, count); } \
     static loop_fn *const loop##_of[] = {loop##_pool, loop##_raw, loop##_malloc}
 
+/* The case that all the programs have: a get and its release. */
+BENCH_INLINE void pair(side s, job *j, size_t count) {
+    bp_pool *pool = j->pool;
+    size_t n = j->n;
+    for (size_t i = 0; i < count; i++) {
+        void *p = take(s, pool, n);
+        keep(p);
+        drop(s, pool, p);
+    }
+}
+
 BENCH_INLINE unsigned long long next_random(unsigned long long x) {
     x ^= x << 13;
     x ^= x >> 7;

@@ -40,15 +40,6 @@ static void start(pthread_t *t, void *(*body)(void *), void *arg) {
 
 /* ---- pairs ------------------------------------------------------------------ */
 
-BENCH_INLINE void pair(side s, job *j, size_t count) {
-    bp_pool *pool = j->pool;
-    size_t n = j->n;
-    for (size_t i = 0; i < count; i++) {
-        void *p = take(s, pool, n);
-        keep(p);
-        drop(s, pool, p);
-    }
-}
 EACH_SIDE(pair);
 
 typedef struct worker {
