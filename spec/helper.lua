@@ -94,6 +94,17 @@ local function check(fn, msg, whole)
   end
 end
 
+-- Blocks in use, by size of tier; oversize ones under "alone".
+function h.out(pool)
+  local s, t = h.balanced(pool), {}
+  for size, tier in pairs(s.pools) do if tier.in_use > 0 then t[size] = tier.in_use end end
+  if s.discarded > s.discarded_put then t.alone = s.discarded - s.discarded_put end
+  return t
+end
+
+-- All values of a call, nils too.
+function h.pack(...) return { n = select("#", ...), ... } end
+
 -- fn raises exactly msg, with its own file and line in front.
 function h.raises(fn, msg)
   check(fn, msg, true)

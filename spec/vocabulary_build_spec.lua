@@ -11,16 +11,6 @@ after_each(function()
   h.all_back(pool)
 end)
 
-local function pack(...) return { n = select("#", ...), ... } end
-
--- Blocks in use, by size of tier; oversize ones under "alone".
-local function out()
-  local s, t = h.balanced(pool), {}
-  for size, tier in pairs(s.pools) do if tier.in_use > 0 then t[size] = tier.in_use end end
-  if s.discarded > s.discarded_put then t.alone = s.discarded - s.discarded_put end
-  return t
-end
-
 describe("builder", function()
   it("is an empty buffer with room for its hint", function()
     for _, case in ipairs { { nil, 64 }, { 0, 64 }, { 1, 64 }, { 65, 256 }, { 1500, 1500 }, { 5000, 5000 } } do
@@ -209,13 +199,13 @@ describe("skip and get", function()
     assert.equal(buf, buf:skip(2))
     assert.equal("23456789", buf:tostring())
     assert.equal("2", buf:get(1))
-    assert.same(pack("34", "", "567"), pack(buf:get(2, 0, 3)))
+    assert.same(h.pack("34", "", "567"), h.pack(buf:get(2, 0, 3)))
     assert.equal("89", buf:tostring())
-    assert.same(pack("89", "", ""), pack(buf:get(5, 1, nil)))
-    assert.same(pack(""), pack(buf:get()))
+    assert.same(h.pack("89", "", ""), h.pack(buf:get(5, 1, nil)))
+    assert.same(h.pack(""), h.pack(buf:get()))
     assert.equal(0, #buf)
     buf:put("abc")
-    assert.same(pack("a", "bc"), pack(buf:get(1, nil)))
+    assert.same(h.pack("a", "bc"), h.pack(buf:get(1, nil)))
     assert.equal("", buf:skip(100):tostring())
     buf:put("again")
     assert.equal("again", buf:get())
@@ -250,14 +240,14 @@ describe("skip and get", function()
       buf:put(("%06d"):format(i))
       if i > 5 then assert.equal(("%06d"):format(i - 5), buf:get(6)) end
     end
-    assert.same({ [256] = 1 }, out())
+    assert.same({ [256] = 1 }, h.out(pool))
     buf:release()
   end)
 
   it("many strings at once", function()
     local buf, n = pool:from_string(("ab"):rep(300)), {}
     for i = 1, 300 do n[i] = 2 end
-    local got = pack(buf:get(unpack(n)))
+    local got = h.pack(buf:get(unpack(n)))
     assert.equal(300, got.n)
     assert.equal(("ab"):rep(300), table.concat(got))
     buf:release()
@@ -291,9 +281,9 @@ describe("reset and free", function()
 
   it("free gives a large block back and leaves an empty buffer", function()
     local buf = pool:from_string(("x"):rep(5000))
-    assert.same({ alone = 1 }, out())
+    assert.same({ alone = 1 }, h.out(pool))
     assert.equal(buf, buf:free())
-    assert.same({ [64] = 1 }, out())
+    assert.same({ [64] = 1 }, h.out(pool))
     assert.equal("", buf:tostring())
     assert.equal("again", buf:put("again"):tostring())
     buf:free():free():release()

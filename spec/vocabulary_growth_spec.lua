@@ -10,16 +10,6 @@ after_each(function()
   h.all_back(pool)
 end)
 
-local function pack(...) return { n = select("#", ...), ... } end
-
--- Blocks in use, by size of tier; oversize ones under "alone".
-local function out()
-  local s, t = h.balanced(pool), {}
-  for size, tier in pairs(s.pools) do if tier.in_use > 0 then t[size] = tier.in_use end end
-  if s.discarded > s.discarded_put then t.alone = s.discarded - s.discarded_put end
-  return t
-end
-
 describe("growth", function()
   it("goes by tiers that fit, geometric, the old blocks going back", function()
     local buf, text, steps = pool:builder(), {}, {}
@@ -32,18 +22,18 @@ describe("growth", function()
     end
     assert.equal(table.concat(text), buf:tostring())
     assert.same({ 64, 256, 1024, 1500, 3000, 6000 }, steps)
-    assert.same({ alone = 1 }, out())
+    assert.same({ alone = 1 }, h.out(pool))
     buf:free()
-    assert.same({ [64] = 1 }, out())
+    assert.same({ [64] = 1 }, h.out(pool))
     buf:release()
   end)
 
   it("takes one large step where one is asked for", function()
     local buf = pool:from_string("ab")
     assert.equal(1022, buf:reserve(900))
-    assert.same({ [1024] = 1 }, out())
+    assert.same({ [1024] = 1 }, h.out(pool))
     buf:put(("x"):rep(10000))
-    assert.same({ alone = 1 }, out())
+    assert.same({ alone = 1 }, h.out(pool))
     assert.equal(10002, buf:capacity())
     assert.equal("abxx", buf:sub(1, 4))
     buf:release()
@@ -55,10 +45,10 @@ describe("growth", function()
     buf:put(("x"):rep(100))
     assert.equal(3, buf:ref_count())
     assert.is_true(buf:is_unique())
-    assert.same({ [256] = 1 }, out())
+    assert.same({ [256] = 1 }, h.out(pool))
     buf:resize(2000):free()
     assert.equal(3, buf:ref_count())
-    assert.same({ [64] = 1 }, out())
+    assert.same({ [64] = 1 }, h.out(pool))
     buf:release()
     buf:release()
     buf:put("x")
@@ -127,7 +117,7 @@ describe("growth", function()
   it("above the largest request returns nil and a message", function()
     local buf = pool:from_string("12345678")
     local before = h.counters(pool)
-    assert.same(pack(nil, "out of memory"), pack(buf:reserve(2 ^ 40)))
+    assert.same(h.pack(nil, "out of memory"), h.pack(buf:reserve(2 ^ 40)))
     assert.same(before, h.counters(pool))
     assert.equal("12345678", buf:tostring())
     buf:release()
