@@ -31,16 +31,17 @@ function h.collect()
   collectgarbage()
 end
 
--- Every figure of a pool under one flat name.
+-- Every figure of a pool under one flat name, but those that change by themselves.
 function h.counters(pool)
   local flat = {}
   local function walk(t, prefix)
     for k, v in pairs(t) do
       local name = prefix .. tostring(k)
-      if type(v) == "table" then walk(v, name .. ".") else flat[name] = v end
+      if type(v) ~= "table" then flat[name] = v elseif name ~= "gc" then walk(v, name .. ".") end
     end
   end
   walk(pool:get_pool_stats(), "")
+  flat.time, flat.uptime = nil, nil
   return flat
 end
 

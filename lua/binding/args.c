@@ -66,13 +66,13 @@ bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, cons
                   bpl_typename(L, arg));
     } else if (h->owned == 0) {
         bpl_raise(L, "%s: buffer already released", method);
-    } else if (h->pool != of) {
+    } else if (h->ledger->pool != of) {
         bpl_raise(L, "%s: argument 'buf' belongs to another pool", method);
     }
     return h;
 }
 
-bp_pool *bpl_check_pool(lua_State *L, const char *method) {
+bpl_pool *bpl_check_open(lua_State *L, const char *method) {
     bpl_pool *p = bpl_to_pool(L, 1);
     if (p == NULL) {
         bpl_raise(L, "%s: self must be a bytepool pool, got %s", method, bpl_typename(L, 1));
@@ -81,7 +81,11 @@ bp_pool *bpl_check_pool(lua_State *L, const char *method) {
     if (p->pool == NULL) {
         bpl_raise(L, "%s: the pool is closed", method);
     }
-    return p->pool;
+    return p;
+}
+
+bp_pool *bpl_check_pool(lua_State *L, const char *method) {
+    return bpl_check_open(L, method)->pool;
 }
 
 bpl_handle *bpl_check_writable(lua_State *L, const char *method) {

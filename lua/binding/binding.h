@@ -8,9 +8,9 @@
  * buffer, close any pool, or raise. So each function here first makes what it returns,
  * then checks its arguments, and allocates no more until it is done with them.
  *
- * Every C function here has three upvalues: the metatable of live buffers, that of
- * dead ones (the same without __gc, so that the collector need not call back), and
- * that of pools.
+ * Every C function here has four upvalues: the metatable of live buffers, that of
+ * dead ones (the same without __gc, so that the collector need not call back), that of
+ * pools, and the anchor of the state.
  */
 #ifndef BPL_BINDING_H
 #define BPL_BINDING_H
@@ -21,11 +21,13 @@
 
 #include "bytepool.h"
 #include "compat.h"
+#include "ledger.h"
 
 #define BPL_LIVE     lua_upvalueindex(1)
 #define BPL_DEAD     lua_upvalueindex(2)
 #define BPL_POOL     lua_upvalueindex(3)
-#define BPL_UPVALUES 3
+#define BPL_STATE    lua_upvalueindex(4)
+#define BPL_UPVALUES 4
 
 /* What a userdata of ours begins with: its own address and a few bytes more, other ones
  * for each type. Nothing has that which a script passes off as one. A blank is a handle
@@ -40,13 +42,23 @@ typedef struct bpl_handle {
     uint8_t *data; /* the first byte that was not consumed */
     size_t length;
     bp_buffer *block;
-    bp_pool *pool;       /* lives as long as the block is out */
+    bpl_ledger *ledger;  /* of its pool, which lives as long as the block is out */
     uint32_t owned;      /* references of the block that are this handle's */
     uint32_t slice : 1;  /* a part of a block, which neither grows nor moves */
     uint32_t moves : 31; /* to another block; counted, so that an FFI body can tell */
-    size_t front;        /* bytes of the view before data: consumed */
-    size_t room;         /* bytes from data on that it may fill, as far as is known */
+    union {
+        size_t front; /* bytes of the block before data: consumed */
+        size_t place; /* of a slice: where its ledger lists it, from 1; 0: nowhere */
+    };
+    uint64_t block_size : 41; /* its capacity: what the ledger is charged with */
+    uint64_t trace : 23;      /* number of the record of who got it, or 0 */
 } bpl_handle;
+_Static_assert(sizeof(void *) != 8 || sizeof(bpl_handle) == 64, "what LuaJIT has a block for");
+
+static inline size_t bpl_capacity(const bpl_handle *h) { return (size_t)h->block_size; }
+
+/* What the sole owner of a whole block may fill, from data on. */
+static inline size_t bpl_room(const bpl_handle *h) { return bpl_capacity(h) - h->front; }
 
 /* Bytes that an argument stands for: a string's or a live buffer's. To be used before the
  * next allocation by Lua. */
@@ -57,7 +69,8 @@ typedef struct bpl_span {
 
 typedef struct bpl_pool {
     char *seal;
-    bp_pool *pool; /* NULL once closed */
+    bp_pool *pool;      /* NULL once closed, */
+    bpl_ledger *ledger; /* and so is this */
 } bpl_pool;
 
 /* from handle.c: exported for the FFI bodies, which pass the userdata itself after a
@@ -75,8 +88,10 @@ BPL_EXPORT uint32_t bytepool_handle_ref_count(const void *handle);
 BPL_EXPORT void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out);
 BPL_EXPORT int bytepool_raw_put(void *pool, void *pointer);
 BPL_EXPORT size_t bytepool_raw_capacity(void *pool, void *pointer);
-void bpl_handle_point(bpl_handle *h, bp_buffer *block);           /* the whole of it */
+void bpl_handle_point(bpl_handle *h, bpl_ledger *ledger, bp_buffer *block,
+                      size_t length);                             /* the whole of it */
 void bpl_handle_view(bpl_handle *h, const bpl_handle *of);        /* the same as another */
+void bpl_handle_charge(bpl_handle *h, size_t capacity);           /* it moved to such a block */
 void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count); /* a slice of its view */
 void bpl_handle_give_back(bpl_handle *h);                         /* all that it owns */
 /* NULL: dead, or no handle. */
@@ -101,8 +116,8 @@ BPL_EXPORT int bytepool_handle_slice(void *blank, void *handle, double from, dou
 /* The same to LuaJIT; handle.c compares the layouts. */
 #define BPL_CDEF                                                                  \
     "typedef struct { char *seal; uint8_t *data; size_t length;\n"                \
-    "    const uint32_t *block; void *pool; uint32_t owned, state;\n"             \
-    "    size_t front, room; } bytepool_handle;\n"                                \
+    "    const uint32_t *block; void *ledger; uint32_t owned, state;\n"           \
+    "    size_t front; uint64_t size_and_trace; } bytepool_handle;\n"             \
     "int bytepool_handle_fill(void *, void *, int64_t);\n"                        \
     "int bytepool_handle_release(void *, const void *, int);\n"                   \
     "int bytepool_handle_put(void *, void *, const void *, int, int);\n"          \
@@ -134,7 +149,8 @@ bpl_handle *bpl_to_blank(lua_State *L, int arg);
 bpl_pool *bpl_to_pool(lua_State *L, int arg); /* closed ones too; NULL: no pool */
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method);
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of);
-bp_pool *bpl_check_pool(lua_State *L, const char *method);
+bpl_pool *bpl_check_open(lua_State *L, const char *method); /* the userdata at 1, */
+bp_pool *bpl_check_pool(lua_State *L, const char *method);  /* and its pool */
 size_t bpl_check_size(lua_State *L, int arg, const char *method, const char *name);
 int64_t bpl_check_position(lua_State *L, int arg, const char *method, const char *name);
 void bpl_push_shown(lua_State *L, int arg); /* a bad value, as messages show it */
@@ -150,8 +166,9 @@ size_t bpl_check_place(lua_State *L, int arg, const bpl_handle *h, size_t bytes,
 void bpl_set_metatable(lua_State *L, int arg, int upvalue);
 bpl_handle *bpl_push_dead(lua_State *L); /* a new handle that owns nothing yet */
 int bpl_make_blanks(lua_State *L);
-int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool,
+int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool,
              size_t n);                                        /* to return; 1, or nil, message */
+void bpl_push_upvalues(lua_State *L);                          /* the four */
 void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference; the last ends it */
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
@@ -215,6 +232,7 @@ int bpl_same_pool(lua_State *L);
 
 /* from pool.c and stats.c */
 bpl_pool *bpl_push_closed_pool(lua_State *L); /* a new userdata without a pool yet */
+int bpl_pool_enter(lua_State *L, bpl_pool *p, bpl_state *s, bp_pool *pool);
 extern const luaL_Reg bpl_pool_methods[];
 extern const luaL_Reg bpl_pool_meta[];
 int bpl_new_pools(lua_State *L);

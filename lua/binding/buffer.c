@@ -21,11 +21,30 @@ void bpl_set_metatable(lua_State *L, int arg, int upvalue) {
     }
 }
 
-bpl_handle *bpl_push_dead(lua_State *L) {
+void bpl_push_upvalues(lua_State *L) {
+    lua_pushvalue(L, BPL_LIVE);
+    lua_pushvalue(L, BPL_DEAD);
+    lua_pushvalue(L, BPL_POOL);
+    lua_pushvalue(L, BPL_STATE);
+}
+
+static void pace(lua_State *L) {
+    bpl_state *s = bpl_state_of(L);
+    if (s != NULL) {
+        bpl_pace(L, s);
+    }
+}
+
+static bpl_handle *push_handle(lua_State *L) {
     bpl_handle *h = bpl_newuserdata(L, sizeof *h);
     *h = (bpl_handle){.seal = BPL_HANDLE_SEAL(h)};
     bpl_set_metatable(L, lua_gettop(L), BPL_LIVE);
     return h;
+}
+
+bpl_handle *bpl_push_dead(lua_State *L) {
+    pace(L);
+    return push_handle(L);
 }
 
 /* make_blanks(list, count): puts them at 1 to count. For the FFI bodies, which have no
@@ -33,23 +52,23 @@ bpl_handle *bpl_push_dead(lua_State *L) {
 int bpl_make_blanks(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     int count = (int)luaL_checkinteger(L, 2);
+    pace(L);
     for (int i = 1; i <= count; i++) {
-        bpl_handle *h = bpl_push_dead(L);
+        bpl_handle *h = push_handle(L);
         h->seal = BPL_BLANK_SEAL(h);
         lua_rawseti(L, 1, i);
     }
     return 0;
 }
 
-int bpl_fill(lua_State *L, bpl_handle *h, bp_pool *pool, size_t n) {
-    bp_buffer *block = bp_buffer_get(pool, n);
+int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n) {
+    bp_buffer *block = bp_buffer_get(pool->pool, n);
     if (block == NULL) {
         lua_pushnil(L);
         lua_pushliteral(L, "out of memory");
         return 2;
     }
-    h->pool = pool;
-    bpl_handle_point(h, block);
+    bpl_handle_point(h, pool->ledger, block, n);
     return 1;
 }
 
@@ -118,8 +137,7 @@ static int l_buffer_describe(lua_State *L) {
     } else {
         char text[96];
         (void)snprintf(text, sizeof text, "bytepool.buffer: %zu/%zu refs=%u", h->length,
-                       bp_buffer_capacity(h->pool, h->block),
-                       (unsigned)bp_buffer_ref_count(h->block));
+                       bpl_capacity(h), (unsigned)bp_buffer_ref_count(h->block));
         lua_pushstring(L, text);
     }
     return 1;

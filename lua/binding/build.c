@@ -7,14 +7,6 @@
 
 #include "binding.h"
 
-/* What the view may fill, known or not yet asked for. */
-static size_t room_of(bpl_handle *h) {
-    if (h->slice == 0 && bp_buffer_ref_count(h->block) == h->owned) {
-        h->room = bp_buffer_capacity(h->pool, h->block) - h->front;
-    }
-    return h->room;
-}
-
 static bool is_shared(const bpl_handle *h) { return bp_buffer_ref_count(h->block) != h->owned; }
 
 /* Why a buffer may not become longer, or NULL. Its count is read before the look at the frozen
@@ -40,9 +32,10 @@ void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
 
 /* Moves all that h owns, and its bytes, to a block that holds `capacity`. */
 static bool move_to(bpl_handle *h, size_t capacity) {
+    bp_pool *pool = h->ledger->pool;
     bp_buffer *old = h->block;
     uint32_t owned = h->owned;
-    bp_buffer *block = bp_buffer_get(h->pool, capacity);
+    bp_buffer *block = bp_buffer_get(pool, capacity);
     if (block == NULL) {
         return false;
     }
@@ -55,12 +48,15 @@ static bool move_to(bpl_handle *h, size_t capacity) {
     }
     h->block = block;
     h->data = data;
-    h->front = 0;
+    if (h->slice != 0) {
+        bpl_slice_unlist(h);
+    }
     h->slice = 0;
+    h->front = 0;
     h->moves = (h->moves + 1) & 0x7fffffff;
-    h->room = bp_buffer_capacity(h->pool, block);
+    bpl_handle_charge(h, bp_buffer_capacity(pool, block));
     for (; owned > 0; owned--) {
-        (void)bp_buffer_release(h->pool, old);
+        (void)bp_buffer_release(pool, old);
     }
     return true;
 }
@@ -69,7 +65,7 @@ static bool move_to(bpl_handle *h, size_t capacity) {
  * O(n); but alone, outside of all tiers, only where no tier holds them. */
 static size_t next_size(const bpl_handle *h, size_t all, size_t need) {
     size_t tiers;
-    const size_t *sizes = bp_pool_sizes(h->pool, &tiers);
+    const size_t *sizes = bp_pool_sizes(h->ledger->pool, &tiers);
     size_t largest = sizes[tiers - 1];
     size_t twice = all < BP_MAX_SIZE / 2 ? 2 * all : BP_MAX_SIZE;
     if (need <= largest && twice > largest) {
@@ -81,7 +77,7 @@ static size_t next_size(const bpl_handle *h, size_t all, size_t need) {
 /* Room for n bytes behind the last one: by moving them to the front where half the block was
  * consumed or all of it, else to a larger block. On failure errno says why. */
 bool bpl_grow(bpl_handle *h, size_t n) {
-    size_t room = room_of(h);
+    size_t room = bpl_room(h);
     if (n <= room - h->length) {
         return true;
     }
@@ -94,7 +90,6 @@ bool bpl_grow(bpl_handle *h, size_t n) {
     if (need <= all && (h->front >= all / 2 || h->length == 0)) {
         memmove(h->data - h->front, h->data, h->length);
         h->data -= h->front;
-        h->room += h->front;
         h->front = 0;
         return true;
     }
@@ -120,7 +115,7 @@ static int self(lua_State *L) {
 
 static int l_buffer_capacity(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "capacity");
-    bpl_pushcount(L, h->slice != 0 ? h->length : bp_buffer_capacity(h->pool, h->block) - h->front);
+    bpl_pushcount(L, h->slice != 0 ? h->length : bpl_room(h));
     return 1;
 }
 
@@ -137,8 +132,8 @@ static int l_buffer_resize(lua_State *L) {
         /* A block above all tiers is new memory, which is zero: writing to a TiB of it would
          * take what the system gave only on paper. */
         size_t tiers;
-        size_t largest = bp_pool_sizes(h->pool, &tiers)[tiers - 1];
-        if (h->block == old || bp_buffer_capacity(h->pool, h->block) <= largest) {
+        size_t largest = bp_pool_sizes(h->ledger->pool, &tiers)[tiers - 1];
+        if (h->block == old || bpl_capacity(h) <= largest) {
             memset(h->data + h->length, 0, n - h->length);
         }
     }
@@ -147,9 +142,10 @@ static int l_buffer_resize(lua_State *L) {
 }
 
 void bpl_reset(bpl_handle *h) {
-    h->data -= h->front;
-    h->room += h->front;
-    h->front = 0;
+    if (h->slice == 0) {
+        h->data -= h->front;
+        h->front = 0;
+    }
     h->length = 0;
 }
 
@@ -225,7 +221,7 @@ static int put_values(lua_State *L, const char *method) {
 
 static int l_buffer_put(lua_State *L) { return put_values(L, "put"); }
 
-/* putf(format, ...): upvalue 4 is string.format, whose errors get our name in front. */
+/* putf(format, ...): the fifth upvalue is string.format, whose errors get our name in front. */
 int bpl_buffer_putf(lua_State *L) {
     (void)bpl_check_handle(L, 1, "putf");
     lua_pushvalue(L, lua_upvalueindex(BPL_UPVALUES + 1));
@@ -268,7 +264,7 @@ static int l_buffer_reserve(lua_State *L) {
     if (!bpl_grow(h, n)) {
         return bpl_no_block(L, "reserve");
     }
-    bpl_pushcount(L, h->room - h->length);
+    bpl_pushcount(L, bpl_room(h) - h->length);
     return 1;
 }
 
@@ -276,9 +272,9 @@ static int l_buffer_commit(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "commit");
     size_t n = bpl_check_size(L, 2, "commit", "n");
     bpl_refuse_fixed(L, h, "commit");
-    if (n > room_of(h) - h->length) {
+    if (n > bpl_room(h) - h->length) {
         return bpl_raise(L, "commit: %zu bytes are more than the %zu reserved", n,
-                         h->room - h->length);
+                         bpl_room(h) - h->length);
     }
     h->length += n;
     return self(L);
@@ -289,8 +285,9 @@ static int l_buffer_commit(lua_State *L) {
 void bpl_consume(bpl_handle *h, size_t n) {
     h->data += n;
     h->length -= n;
-    h->front += n;
-    h->room -= n;
+    if (h->slice == 0) {
+        h->front += n;
+    }
 }
 
 static int l_buffer_skip(lua_State *L) {
@@ -377,11 +374,10 @@ static int l_buffer_ref(lua_State *L) {
 int bpl_pool_builder(lua_State *L) {
     lua_settop(L, 2);
     bpl_handle *h = bpl_push_dead(L);
-    bp_pool *pool = bpl_check_pool(L, "builder");
+    bpl_pool *pool = bpl_check_open(L, "builder");
     size_t hint = lua_isnil(L, 2) ? 0 : bpl_check_size(L, 2, "builder", "hint");
     int results = bpl_fill(L, h, pool, hint);
     if (results == 1) {
-        (void)room_of(h);
         h->length = 0;
     }
     return results;

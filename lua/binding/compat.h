@@ -16,6 +16,13 @@
 #define bpl_newuserdata(L, size) lua_newuserdata((L), (size))
 #endif
 
+/* Whether the program has stopped the collector; the older ones can not tell. */
+#if LUA_VERSION_NUM >= 502
+#define bpl_gc_stopped(L) (lua_gc((L), LUA_GCISRUNNING, 0) == 0)
+#else
+#define bpl_gc_stopped(L) ((void)(L), false)
+#endif
+
 /* A count as the Lua at hand prints it without a fraction. */
 #if LUA_VERSION_NUM >= 503
 #define bpl_pushcount(L, n) lua_pushinteger((L), (lua_Integer)(n))

@@ -59,7 +59,7 @@ int bytepool_handle_append(void *handle, const char *s, size_t count) {
     if (h == NULL || word_of(h) != h->owned || h->slice != 0) {
         return NOT_PLAIN;
     }
-    if (count > h->room - h->length && !bpl_grow(h, count)) {
+    if (count > bpl_room(h) - h->length && !bpl_grow(h, count)) {
         return NOT_PLAIN;
     }
     copy(h->data + h->length, s, count);

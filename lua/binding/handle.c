@@ -13,66 +13,100 @@ _Static_assert(offsetof(bpl_handle, length) == 2 * sizeof(void *), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, block) == 2 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
 _Static_assert(offsetof(bpl_raw, ticket) == sizeof(size_t), "BPL_CDEF");
 _Static_assert(offsetof(bpl_handle, owned) == 4 * sizeof(void *) + sizeof(size_t), "BPL_CDEF");
-_Static_assert(offsetof(bpl_handle, room) == sizeof(bpl_handle) - sizeof(size_t), "BPL_CDEF");
+_Static_assert(offsetof(bpl_handle, front) == 4 * sizeof(void *) + sizeof(size_t) + 8, "BPL_CDEF");
+_Static_assert(BP_MAX_SIZE < (uint64_t)1 << 41, "bpl_handle.block_size");
 
-void bpl_handle_point(bpl_handle *h, bp_buffer *block) {
+#define SIZE_BITS (((uint64_t)1 << 41) - 1)
+
+static void hold(bpl_handle *h, bpl_ledger *ledger, bp_buffer *block, size_t capacity) {
+    h->ledger = ledger;
     h->block = block;
+    h->block_size = capacity & SIZE_BITS;
+    bpl_charge(ledger, capacity);
+}
+
+void bpl_handle_charge(bpl_handle *h, size_t capacity) {
+    bpl_charge(h->ledger, capacity);
+    bpl_discharge(h->ledger, bpl_capacity(h));
+    h->block_size = capacity & SIZE_BITS;
+}
+
+void bpl_handle_point(bpl_handle *h, bpl_ledger *ledger, bp_buffer *block, size_t length) {
+    hold(h, ledger, block, bp_buffer_capacity(ledger->pool, block));
     h->data = bp_buffer_data(block);
-    h->length = h->room = bp_buffer_length(block);
+    h->length = length;
     h->owned = 1;
     h->slice = 0;
     h->front = 0;
 }
 
 void bpl_handle_view(bpl_handle *h, const bpl_handle *of) {
-    h->pool = of->pool;
-    h->block = of->block;
+    hold(h, of->ledger, of->block, bpl_capacity(of));
     h->data = of->data;
     h->length = of->length;
     h->owned = 1;
     h->slice = of->slice;
-    h->front = of->front;
-    h->room = of->room;
+    h->front = 0;
+    if (h->slice != 0) {
+        bpl_slice_list(h);
+    } else {
+        h->front = of->front;
+    }
 }
 
 void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count) {
     h->data += from;
-    h->length = h->room = count;
-    h->slice = 1;
-    h->front = 0;
+    h->length = count;
+    if (h->slice == 0) {
+        h->slice = 1;
+        h->place = 0;
+        bpl_slice_list(h);
+    }
 }
 
 /* Dead before the references go: a release can not be entered twice. */
 void bpl_handle_give_back(bpl_handle *h) {
     uint32_t owned = h->owned;
+    if (owned == 0) {
+        return;
+    }
+    bp_pool *pool = h->ledger->pool;
     h->owned = 0;
     h->data = NULL;
-    h->length = h->front = h->room = 0;
+    h->length = 0;
+    if (h->slice != 0) {
+        bpl_slice_unlist(h);
+    }
+    bpl_discharge(h->ledger, bpl_capacity(h));
     for (; owned > 0; owned--) {
-        (void)bp_buffer_release(h->pool, h->block);
+        (void)bp_buffer_release(pool, h->block);
     }
 }
 
-static bp_pool *open_pool(void *pool) {
+static bpl_pool *open_pool(void *pool) {
     bpl_pool *p = pool;
-    return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p->pool : NULL;
+    return p != NULL && p->seal == BPL_POOL_SEAL(p) && p->pool != NULL ? p : NULL;
+}
+
+static bp_pool *pool_of(void *pool) {
+    bpl_pool *p = open_pool(pool);
+    return p != NULL ? p->pool : NULL;
 }
 
 /* Makes a live buffer of a blank: BP_OK, BP_ERR_NOMEM, or BPL_E_CLOSED where one of the
- * two is not what it should be. A blank is filled once. */
+ * two is not what it should be, or the collector is due. A blank is filled once. */
 int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     bpl_handle *h = blank;
-    bp_pool *p = open_pool(pool);
-    if (p == NULL || h == NULL || h->seal != BPL_BLANK_SEAL(h)) {
+    bpl_pool *p = open_pool(pool);
+    if (p == NULL || h == NULL || h->seal != BPL_BLANK_SEAL(h) || bpl_due(p->ledger)) {
         return BPL_E_CLOSED;
     }
-    bp_buffer *block = bp_buffer_get(p, (size_t)n);
+    bp_buffer *block = bp_buffer_get(p->pool, (size_t)n);
     if (block == NULL) {
         return BP_ERR_NOMEM;
     }
     h->seal = BPL_HANDLE_SEAL(h);
-    h->pool = p;
-    bpl_handle_point(h, block);
+    bpl_handle_point(h, p->ledger, block, (size_t)n);
     return BP_OK;
 }
 
@@ -87,7 +121,7 @@ int bytepool_handle_release(void *handle, const void *dead, int place) {
     }
     if (h->owned > 1) {
         h->owned--;
-        return bp_buffer_release(h->pool, h->block);
+        return bp_buffer_release(h->ledger->pool, h->block);
     }
     if (place > 0) {
         memcpy((char *)handle - place, &dead, sizeof dead);
@@ -102,8 +136,8 @@ int bytepool_handle_release(void *handle, const void *dead, int place) {
 /* A release for buffers of that pool alone, and for a sole owner where `sole` is not 0. */
 int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, int sole) {
     bpl_handle *h = bpl_live(handle);
-    bp_pool *p = open_pool(pool);
-    if (h == NULL || p == NULL || h->pool != p) {
+    bp_pool *p = pool_of(pool);
+    if (h == NULL || p == NULL || h->ledger->pool != p) {
         return BPL_E_CLOSED;
     }
     if (sole != 0 && bp_buffer_ref_count(h->block) != 1) {
@@ -130,17 +164,17 @@ uint32_t bytepool_handle_ref_count(const void *handle) {
 }
 
 void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out) {
-    bp_pool *p = open_pool(pool);
+    bp_pool *p = pool_of(pool);
     out->ticket = out->next++;
     return p != NULL ? bp_raw_get(p, (size_t)n, &out->capacity) : NULL;
 }
 
 int bytepool_raw_put(void *pool, void *pointer) {
-    bp_pool *p = open_pool(pool);
+    bp_pool *p = pool_of(pool);
     return p != NULL ? bp_raw_put(p, pointer) : BPL_E_CLOSED;
 }
 
 size_t bytepool_raw_capacity(void *pool, void *pointer) {
-    bp_pool *p = open_pool(pool);
+    bp_pool *p = pool_of(pool);
     return p != NULL ? bp_raw_capacity(p, pointer) : 0;
 }

@@ -55,9 +55,7 @@ static int l_next_split(lua_State *L) { return next_piece(L, "split_on"); }
  * ends, also by a break or an error. */
 static int iterate(lua_State *L, const char *method, lua_CFunction next) {
     bpl_handle *rest = bpl_push_dead(L);
-    lua_pushvalue(L, BPL_LIVE);
-    lua_pushvalue(L, BPL_DEAD);
-    lua_pushvalue(L, BPL_POOL);
+    bpl_push_upvalues(L);
     lua_pushvalue(L, 4);
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 3);

@@ -91,16 +91,21 @@ static const luaL_Reg functions[] = {
     {"size_power_of_two", l_size_power_of_two},
     {"size_stream", l_size_stream},
     {"writev", bpl_writev},
+    {"pacing", bpl_set_pacing},
     {NULL, NULL},
 };
 
-/* Sets functions in the table at the top, each with the three metatables (at stack
- * 1 to 3) as upvalues. */
+static void push_upvalues(lua_State *L) {
+    for (int i = 1; i <= BPL_UPVALUES; i++) {
+        lua_pushvalue(L, i);
+    }
+}
+
+/* Sets functions in the table at the top, each with what stands at stack 1 to 4 as
+ * upvalues. */
 static void set_functions(lua_State *L, const luaL_Reg *list) {
     for (; list->name != NULL; list++) {
-        lua_pushvalue(L, 1);
-        lua_pushvalue(L, 2);
-        lua_pushvalue(L, 3);
+        push_upvalues(L);
         lua_pushcclosure(L, list->func, BPL_UPVALUES);
         lua_setfield(L, -2, list->name);
     }
@@ -135,9 +140,7 @@ static void copy_metatable(lua_State *L, int from, int to) {
 
 /* In the table at the top, with string.format as it is now. */
 static void set_putf(lua_State *L) {
-    lua_pushvalue(L, 1);
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, 3);
+    push_upvalues(L);
     lua_getglobal(L, LUA_STRLIBNAME);
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, "format");
@@ -200,25 +203,28 @@ static void make_type(lua_State *L, int at, const char *name, const luaL_Reg *co
 
 BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_settop(L, 0);
-    lua_newtable(L); /* 1: live buffers */
-    lua_newtable(L); /* 2: dead buffers */
-    lua_newtable(L); /* 3: pools */
-    lua_newtable(L); /* 4: the module */
+    lua_newtable(L);                 /* 1: live buffers */
+    lua_newtable(L);                 /* 2: dead buffers */
+    lua_newtable(L);                 /* 3: pools */
+    if (bpl_push_state(L) == NULL) { /* 4: its anchor */
+        return luaL_error(L, "not enough memory");
+    }
+    lua_newtable(L); /* 5: the module */
     set_functions(L, functions);
     lua_pushliteral(L, BP_VERSION);
-    lua_setfield(L, 4, "_VERSION");
-    set_number(L, (double)BP_MAX_SIZE, 4, "max_size");
+    lua_setfield(L, 5, "_VERSION");
+    set_number(L, (double)BP_MAX_SIZE, 5, "max_size");
     lua_pushstring(L, bp_strerror(BP_ERR_EXISTS));
-    lua_setfield(L, 4, "name_taken");
-    set_number(L, BP_MAX_TIERS, 4, "max_tiers");
+    lua_setfield(L, 5, "name_taken");
+    set_number(L, BP_MAX_TIERS, 5, "max_tiers");
     make_type(L, 1, "bytepool.buffer", buffer_methods, buffer_meta);
     set_putf(L);
     copy_metatable(L, 1, 2);
-    lua_setfield(L, 4, "buffer_methods");
+    lua_setfield(L, 5, "buffer_methods");
     make_type(L, 3, "bytepool.pool", pool_methods, pool_meta);
-    lua_setfield(L, 4, "pool_methods");
+    lua_setfield(L, 5, "pool_methods");
     push_internals(L);
-    lua_setfield(L, 4, "internals");
+    lua_setfield(L, 5, "internals");
     bpl_find_ffi(L);
     return 1;
 }

@@ -11,6 +11,20 @@ bpl_pool *bpl_push_closed_pool(lua_State *L) {
     return p;
 }
 
+/* Puts a pool into the userdata p at the top of the stack, and its ledger beside it; to return.
+ * `pool` is closed again where there is no memory for that. */
+int bpl_pool_enter(lua_State *L, bpl_pool *p, bpl_state *s, bp_pool *pool) {
+    p->ledger = bpl_ledger_open(s, pool);
+    if (p->ledger == NULL) {
+        bp_pool_destroy(pool);
+        lua_pushnil(L);
+        lua_pushliteral(L, "out of memory");
+        return 2;
+    }
+    p->pool = pool;
+    return 1;
+}
+
 /* new_pools(sizes, name or nil, max_idle or nil, recent_size, exact, region_size, zero):
  * bytepool/init.lua has validated all of it and names the options in its errors. */
 int bpl_new_pools(lua_State *L) {
@@ -34,9 +48,10 @@ int bpl_new_pools(lua_State *L) {
     o.region_size = lua_isnoneornil(L, 6) ? 0 : bpl_check_size(L, 6, "new_pools", "region_size");
     o.zero = (bp_zero)lua_tointeger(L, 7);
     bpl_pool *p = bpl_push_closed_pool(L);
-    p->pool = bp_pool_create(&o, &e);
-    if (p->pool != NULL) {
-        return 1;
+    bpl_state *s = bpl_check_state(L);
+    bp_pool *pool = bp_pool_create(&o, &e);
+    if (pool != NULL) {
+        return bpl_pool_enter(L, p, s, pool);
     }
     if (e.status == BP_ERR_ARG) {
         return bpl_raise(L, "new_pools: %s", e.message);
@@ -49,7 +64,7 @@ int bpl_new_pools(lua_State *L) {
 static int get(lua_State *L, const char *method) {
     lua_settop(L, 2);
     bpl_handle *h = bpl_push_dead(L);
-    bp_pool *pool = bpl_check_pool(L, method);
+    bpl_pool *pool = bpl_check_open(L, method);
     return bpl_fill(L, h, pool, bpl_check_size(L, 2, method, "n"));
 }
 
@@ -78,7 +93,7 @@ static int l_pool_release_buffer(lua_State *L) {
 static int l_pool_from_string(lua_State *L) {
     lua_settop(L, 2);
     bpl_handle *h = bpl_push_dead(L);
-    bp_pool *pool = bpl_check_pool(L, "from_string");
+    bpl_pool *pool = bpl_check_open(L, "from_string");
     if (lua_type(L, 2) != LUA_TSTRING) {
         return bpl_raise(L, "from_string: argument 's' must be a string, got %s",
                          bpl_typename(L, 2));
@@ -164,9 +179,14 @@ static int close_pool(lua_State *L, const char *method) {
     if (p == NULL) {
         return bpl_raise(L, "%s: self must be a bytepool pool, got %s", method, bpl_typename(L, 1));
     }
-    bp_pool *pool = p->pool;
-    p->pool = NULL;
-    bp_pool_destroy(pool);
+    if (p->pool != NULL) {
+        bp_pool *pool = p->pool;
+        bpl_ledger *ledger = p->ledger;
+        p->pool = NULL;
+        p->ledger = NULL;
+        bp_pool_destroy(pool);
+        bpl_ledger_close(ledger);
+    }
     return 0;
 }
 

@@ -33,7 +33,7 @@ int bpl_buffer_export(lua_State *L) {
     const bpl_handle *h = bpl_check_handle(L, 1, "export");
     const bp_part part = {(size_t)(h->data - (uint8_t *)bp_buffer_data(h->block)), h->length,
                           h->slice};
-    int status = bp_buffer_export(h->pool, h->block, &part, token);
+    int status = bp_buffer_export(h->ledger->pool, h->block, &part, token);
     if (status == BP_ERR_NOMEM) {
         lua_pushnil(L);
         lua_pushstring(L, bp_strerror(status));
@@ -56,20 +56,28 @@ int bpl_import(lua_State *L) {
         return bpl_raise(L, "import: argument 'token' must be a string, got %s",
                          bpl_typename(L, 1));
     }
+    bpl_state *s = bpl_check_state(L);
+    if (!bpl_ledger_ready(s)) { /* before the token is spent */
+        lua_pushnil(L);
+        lua_pushliteral(L, "out of memory");
+        return 2;
+    }
     size_t length;
     const char *token = lua_tolstring(L, 1, &length);
+    bp_pool *pool = NULL;
     bp_buffer *block = NULL;
     bp_part part = {0, 0, 0};
     int status =
-        strlen(token) == length ? bp_buffer_import(token, &h->pool, &block, &part) : BP_ERR_TOKEN;
+        strlen(token) == length ? bp_buffer_import(token, &pool, &block, &part) : BP_ERR_TOKEN;
     if (status != BP_OK) {
         return bpl_raise(L, "import: %s", bp_strerror(status));
     }
-    bpl_handle_point(h, block);
-    bpl_handle_narrow(h, part.offset, part.length);
-    if (part.mark == 0) {
-        h->slice = 0;
-        h->front = part.offset;
+    bpl_handle_point(h, bpl_ledger_of(s, pool), block, bp_buffer_length(block));
+    if (part.mark != 0) {
+        bpl_handle_narrow(h, part.offset, part.length);
+    } else {
+        bpl_consume(h, part.offset);
+        h->length = part.length;
     }
     return 1;
 }
@@ -82,9 +90,10 @@ int bpl_open(lua_State *L) {
     }
     size_t length;
     const char *name = lua_tolstring(L, 1, &length);
-    p->pool = strlen(name) == length ? bp_pool_open(name) : NULL;
-    if (p->pool != NULL) {
-        return 1;
+    bpl_state *s = bpl_check_state(L);
+    bp_pool *pool = strlen(name) == length ? bp_pool_open(name) : NULL;
+    if (pool != NULL) {
+        return bpl_pool_enter(L, p, s, pool);
     }
     lua_pushnil(L);
     lua_pushliteral(L, "no open pool has that name");

@@ -36,6 +36,7 @@ static void push_fields(lua_State *L, const void *from, const field *fields, siz
  * into a userdata (at 2), which an error on the way can not lose. */
 typedef struct snapshot {
     bp_stats stats;
+    uint64_t pinned;
     char name[64];
     size_t recent_count;
     uint64_t recent[];
@@ -44,7 +45,9 @@ typedef struct snapshot {
 static const snapshot *take_snapshot(lua_State *L) {
     size_t most = bp_pool_recent(bpl_check_pool(L, "get_pool_stats"), NULL, 0);
     snapshot *s = bpl_newuserdata(L, sizeof *s + most * sizeof s->recent[0]);
-    bp_pool *pool = bpl_check_pool(L, "get_pool_stats");
+    const bpl_pool *p = bpl_check_open(L, "get_pool_stats");
+    bp_pool *pool = p->pool;
+    s->pinned = bpl_pinned_bytes(p->ledger);
     bp_pool_stats(pool, &s->stats);
     memcpy(s->name, bp_pool_name(pool), strlen(bp_pool_name(pool)) + 1);
     s->recent_count = bp_pool_recent(pool, s->recent, most);
@@ -72,6 +75,7 @@ static void push_recent(lua_State *L, const snapshot *s) {
 int bpl_pool_get_pool_stats(lua_State *L) {
     lua_settop(L, 1);
     const snapshot *s = take_snapshot(L);
+    const bpl_state *state = bpl_check_state(L);
     lua_createtable(L, 0, 20);
     lua_pushstring(L, s->name);
     lua_setfield(L, -2, "name");
@@ -84,5 +88,9 @@ int bpl_pool_get_pool_stats(lua_State *L) {
     lua_setfield(L, -2, "pools");
     push_recent(L, s);
     lua_setfield(L, -2, "recent_lengths");
+    bpl_pushcount(L, s->pinned);
+    lua_setfield(L, -2, "pinned_bytes");
+    bpl_push_pacing(L, state);
+    lua_setfield(L, -2, "gc");
     return 1;
 }

@@ -18,7 +18,7 @@ static int l_buffer_share(lua_State *L) {
     return bpl_share_into(L, bpl_push_dead(L), "share");
 }
 
-/* Upvalue 4 is the handle, then nil: the function works once. */
+/* The fifth upvalue is the handle, then nil: the function works once. */
 static int l_release_function(lua_State *L) {
     int at = lua_upvalueindex(BPL_UPVALUES + 1);
     if (lua_isnil(L, at)) {
@@ -36,9 +36,7 @@ static int l_release_function(lua_State *L) {
 static int l_buffer_bytes(lua_State *L) {
     lua_settop(L, 1);
     bpl_handle *view = bpl_push_dead(L);
-    lua_pushvalue(L, BPL_LIVE);
-    lua_pushvalue(L, BPL_DEAD);
-    lua_pushvalue(L, BPL_POOL);
+    bpl_push_upvalues(L);
     lua_pushvalue(L, 2);
     lua_pushcclosure(L, l_release_function, BPL_UPVALUES + 1);
     (void)bpl_share_into(L, view, "bytes");

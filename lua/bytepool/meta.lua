@@ -103,6 +103,8 @@ function Pool:close() end
 ---@field exported integer tokens that nobody imported yet
 ---@field max_idle integer the option
 ---@field threads integer thread caches
+---@field pinned_bytes integer of blocks that only slices of this Lua state hold, what these do not show
+---@field gc bytepool.Pacing of this Lua state, over all its pools
 ---@field recent_lengths integer[] lengths of the last requests, oldest first
 
 --- A snapshot: a new plain table.

@@ -83,7 +83,8 @@ local checkers = {}
 
 function checkers.integer(v, rule)
     if options.is_whole(v, rule.min, rule.max) then return to_integer(v) or v end
-    return nil, "a whole number" .. range_text(rule.min, rule.max)
+    if rule.off and v == false then return v end
+    return nil, "a whole number" .. range_text(rule.min, rule.max) .. (rule.off and ", or false" or "")
 end
 
 function checkers.string(v, rule)
@@ -134,8 +135,8 @@ end
 --- the level at which the user's line is.
 --
 -- A rule is a table: `type` ("string", "function", "integer", "enum" or
--- "table"), `default`, and for integers `min` and `max` (inclusive), for
--- strings `maxlen` (bytes), for enums `values` (strings), for tables `schema`.
+-- "table"), `default`, and for integers `min` and `max` (inclusive) and `off` (false is one
+-- of its values), for strings `maxlen` (bytes), for enums `values` (strings), for tables `schema`.
 --
 ---@param where string name of the function whose options these are
 ---@param given table|nil the option table; nil means all defaults

@@ -8,7 +8,7 @@ describe("a constructor whose upvalues are no metatables", function()
       local core = require "bytepool.core"
       local get = core.pool_methods.get
       for _, f in ipairs { core.open, core.new_pools, core.import, get, core.pool_methods.from_string } do
-        for i = 1, 3 do debug.setupvalue(f, i, 42) end
+        for i = 1, 5 do debug.setupvalue(f, i, 42) end
         pcall(f, "x")
         pcall(f, { 64 })
       end

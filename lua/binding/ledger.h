@@ -1,0 +1,111 @@
+/* What the handles of one Lua state hold.
+ *
+ *   state    of a Lua state: the ledgers, and what paces its collector
+ *   ledger   of a pool in a Lua state: the bytes its live handles hold
+ *   charge   the capacity of a handle's block, added when the handle begins to hold it and
+ *            taken off when it dies or moves; each handle on a block is charged for it
+ *   anchor   the userdata by which Lua keeps a state; a sentinel is one that the collector
+ *            may have, to tell the end of a cycle
+ *
+ *   state.held  = sum of its ledgers' held = sum of its live handles' capacities
+ *
+ * All of it belongs to the thread that runs the Lua state, and lies outside Lua's memory: a
+ * handle's finalizer may run after those of everything else.
+ */
+#ifndef BPL_LEDGER_H
+#define BPL_LEDGER_H
+
+#include "bytepool.h"
+#include "compat.h"
+
+struct bpl_ledger;
+struct bpl_handle;
+
+/* How forgotten releases are kept from filling the memory: see pacing.c. */
+typedef struct bpl_pacing {
+    uint64_t least; /* bytes, the option; 0: no pacing */
+    uint64_t base;  /* bytes held after the last whole collection, or less since */
+    int step;       /* LUA_GCSTEP's argument, in the unit of the Lua at hand */
+    bool stepping;  /* a step is under way: one that a finalizer would begin is none */
+    bool watched;   /* a sentinel is out */
+    uint64_t steps, full, cycles; /* so far; full are whole collections */
+    double seconds;               /* in steps and full ones */
+} bpl_pacing;
+
+typedef struct bpl_state {
+    uint64_t held;        /* bytes */
+    uint64_t step_at;     /* from so many held on, a new handle asks for a step; or UINT64_MAX */
+    uint32_t until_sweep; /* handles until the next small step */
+    uint32_t uses;        /* anchors and ledgers */
+    struct bpl_ledger *ledgers;
+    struct bpl_ledger *spare; /* made ahead of an import */
+    bpl_pacing pacing;
+} bpl_state;
+
+typedef struct bpl_ledger {
+    bp_pool *pool; /* valid while something uses the ledger, or is held */
+    bpl_state *state;
+    uint64_t held;              /* bytes; 0: no handle lives */
+    uint32_t uses;              /* pool userdata */
+    struct bpl_handle **slices; /* live slices; handle.place is an index + 1 */
+    uint32_t slice_count, slice_room;
+    struct bpl_ledger *next;
+} bpl_ledger;
+
+typedef struct bpl_anchor {
+    char *seal;
+    bpl_state *state; /* NULL once finalized */
+    bool sentinel;
+} bpl_anchor;
+
+/* from ledger.c */
+bpl_state *bpl_push_state(lua_State *L);  /* a new one's anchor; NULL: no memory, pushes nil */
+bpl_state *bpl_state_of(lua_State *L);    /* that of the function that runs; NULL: tampered */
+bpl_state *bpl_check_state(lua_State *L); /* the same, or an error */
+void bpl_push_sentinel(lua_State *L, bpl_state *s, int anchor); /* anchor: stack index */
+void bpl_state_drop(bpl_state *s);                              /* one use less */
+bpl_ledger *bpl_ledger_open(bpl_state *s, bp_pool *pool);       /* one use more; NULL: no memory */
+void bpl_ledger_close(bpl_ledger *l);                           /* one use less */
+bpl_ledger *bpl_ledger_find(const bpl_state *s, const bp_pool *pool); /* or NULL */
+bool bpl_ledger_ready(bpl_state *s);                    /* the next bpl_ledger_of does not fail */
+bpl_ledger *bpl_ledger_of(bpl_state *s, bp_pool *pool); /* for a handle about to be charged */
+void bpl_ledger_end(bpl_ledger *l);                     /* nothing is held or used any more */
+
+static inline void bpl_charge(bpl_ledger *l, size_t bytes) {
+    l->held += bytes;
+    l->state->held += bytes;
+}
+
+/* The ledger may be gone after it. */
+static inline void bpl_discharge(bpl_ledger *l, size_t bytes) {
+    l->held -= bytes;
+    l->state->held -= bytes;
+    if (l->held == 0 && l->uses == 0) {
+        bpl_ledger_end(l);
+    }
+}
+
+/* Whether a new handle of that pool must be made by a C method, where the collector may run. */
+static inline bool bpl_due(const bpl_ledger *l) { return l->state->held >= l->state->step_at; }
+
+/* from slices.c */
+void bpl_slice_list(struct bpl_handle *h);   /* h is a slice from now on, */
+void bpl_slice_unlist(struct bpl_handle *h); /* or no longer */
+uint64_t bpl_pinned_bytes(bpl_ledger *l);    /* sorts the list: O(n log n) */
+
+/* from pacing.c */
+void bpl_pacing_start(bpl_state *s);
+void bpl_pacing_cycle(bpl_state *s); /* a collector's cycle has ended */
+void bpl_pace_slow(lua_State *L, bpl_state *s);
+void bpl_push_pacing(lua_State *L, const bpl_state *s);
+int bpl_set_pacing(lua_State *L);
+
+/* Before a handle is made: may run the collector, and with it anybody's finalizers. Nothing
+ * that they raise comes out. */
+static inline void bpl_pace(lua_State *L, bpl_state *s) {
+    if (s->held >= s->step_at || --s->until_sweep == 0) {
+        bpl_pace_slow(L, s);
+    }
+}
+
+#endif
