@@ -93,7 +93,7 @@ int bp__raw_put_other(bp_pool *pool, void *p) {
 }
 
 int bp__release_dead(bp_pool *pool) {
-    bp_pool_count_dead(pool);
+    bp_add(&pool->double_releases, 1u);
     return BP_ERR_DEAD;
 }
 

@@ -297,7 +297,8 @@ BP_API void bp_pool_stats(bp_pool *pool, bp_stats *out);
  * on b, whose reference the caller owns: counted as collected. */
 BP_API void bp_buffer_count_collected(bp_pool *pool, const bp_buffer *b);
 
-/* A binding refused the release of a dead handle: counted in double_releases. */
+/* A binding refused the release of a dead handle: counted in double_releases. The pool may
+ * be gone by now, whose last buffer that was: then nothing is counted. */
 BP_API void bp_pool_count_dead(bp_pool *pool);
 
 /* The lengths of the last requests, oldest first, at most max of them into out.

@@ -142,6 +142,7 @@ void bp__registry_pin(void);    /* keeps this library in memory; takes the loade
 void bp__registry_unlock(void); /* and frees the pools that were buried meanwhile */
 void bp__registry_bury_locked(bp_pool *pool);
 bool bp__registry_add_locked(bp_pool *pool);         /* gives it a slot; false: all are taken */
+bool bp__registry_has_locked(const bp_pool *pool);   /* which may be gone */
 bp_pool *bp__registry_find_locked(const char *name); /* open ones only; NULL: none */
 void bp__registry_remove_locked(bp_pool *pool);
 void bp__registry_reap_locked(void); /* buries what zombies it can */

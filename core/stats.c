@@ -316,4 +316,10 @@ void bp_buffer_count_collected(bp_pool *pool, const bp_buffer *b) {
            1u);
 }
 
-void bp_pool_count_dead(bp_pool *pool) { bp_add(&pool->double_releases, 1u); }
+void bp_pool_count_dead(bp_pool *pool) {
+    pthread_mutex_lock(&bp__registry);
+    if (bp__registry_has_locked(pool)) {
+        bp_add(&pool->double_releases, 1u);
+    }
+    pthread_mutex_unlock(&bp__registry);
+}
