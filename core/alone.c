@@ -25,14 +25,15 @@ static bp_buffer *from_run(bp_pool *pool, size_t n) {
     return bp__slab_header(pool, d, slab, 0);
 }
 
-bp_buffer *bp__alone_get(bp_cache *c, size_t n) {
-    bp_depot *d = bp__depot_alone(c->pool, n);
-    bp_buffer *b = d != NULL ? from_class(c->pool, d) : from_run(c->pool, n);
+static size_t footprint(size_t n) { return bp__round_up(n, bp__sys_page()); }
+
+bp_buffer *bp__alone_get(bp_pool *pool, size_t n) {
+    bp_depot *d = bp__depot_alone(pool, n);
+    bp_buffer *b = d != NULL ? from_class(pool, d) : from_run(pool, n);
     if (b != NULL) {
-        bp__owned_add(c->pool, n);
-        bp_add(&c->pool->alone_bytes, n);
-        bp_count(&c->alone_get, 1);
-        bp_count(&c->alone_lengths, n);
+        bp__owned_add(pool, n);
+        bp_add(&pool->alone_bytes, n);
+        bp_add(&pool->alone_footprint, footprint(n));
     }
     return b;
 }
@@ -42,6 +43,8 @@ void bp__alone_free(bp_pool *pool, bp_buffer *b) {
     bp_depot *d = bp__depot_alone(pool, n);
     bp_sub(&pool->owned_bytes, n);
     bp_sub(&pool->alone_bytes, n);
+    bp_sub(&pool->alone_footprint, footprint(n));
+    bp_add(&pool->returned_bytes, footprint(n));
     if (d != NULL) {
         bp__sys_decommit(bp_buffer_data(b), d->stride);
         bp__depot_give(pool, d, &b, 1);

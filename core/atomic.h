@@ -10,6 +10,7 @@
 #define BP_ATOMIC_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 #define bp_peek(p)       atomic_load_explicit((p), memory_order_relaxed)
 #define bp_poke(p, v)    atomic_store_explicit((p), (v), memory_order_relaxed)
@@ -47,6 +48,36 @@
 #define bp_count_one(p)         bp_count((p), 1)
 #define bp_count_one_publish(p) bp_count_publish((p), 1)
 #endif
+
+/* v more in a word of one writer; true where that set its highest bit. The processor's sign
+ * flag says so for nothing. */
+#if defined(BP_BENCH_BARE)
+#define bp_count_signed(p, v) ((void)(p), (void)(v), 0)
+#elif defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(BP_TSAN)
+static inline int bp_count_signed(_Atomic uint64_t *p, uint64_t v) {
+    int sign;
+    __asm__("{addq %2, %0|add %0, %2}"
+            : "+m"(*(uint64_t *)(void *)p), "=@ccs"(sign)
+            : "r"(v)
+            : "cc");
+    return sign;
+}
+#else
+static inline int bp_count_signed(_Atomic uint64_t *p, uint64_t v) {
+    v += bp_peek(p);
+    bp_poke(p, v);
+    return (int64_t)v < 0;
+}
+#endif
+
+/* The highest value so far, of several writers. */
+static inline void bp_raise(_Atomic uint64_t *p, uint64_t v) {
+    uint64_t seen = bp_peek(p);
+    while (v > seen && !atomic_compare_exchange_weak_explicit(p, &seen, v, memory_order_relaxed,
+                                                              memory_order_relaxed)) {
+    }
+}
 
 /* References: taking one needs no order, the caller has one already. Giving one
  * back orders the payload's last use before whoever reuses the block. */

@@ -1,10 +1,16 @@
 /* get, retain, release: the hot path, with cache.h beside it. */
 #include "cache.h"
 
-bp_buffer *bp_buffer_get(bp_pool *pool, size_t n) {
+BP_HOT bp_buffer *bp_buffer_get(bp_pool *pool, size_t n) {
     bp_cache *c = bp__cache_of(pool);
-    bp_buffer *b = BP_LIKELY(c != NULL) ? bp__cache_get(c, bp__tier_of(pool, n), n, 1) : NULL;
-    return BP_LIKELY(b != NULL) ? b : bp__buffer_get_slow(pool, n, 1);
+    if (BP_LIKELY(c != NULL)) {
+        bp_place at = bp__place_of(pool, n);
+        bp_buffer *b = bp__cache_get(c, at.tier, n, 1);
+        if (BP_LIKELY(b != NULL)) {
+            return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, at, b) : b;
+        }
+    }
+    return bp__buffer_get_slow(pool, n, 1);
 }
 
 int bp_buffer_retain(bp_buffer *b) {
@@ -17,11 +23,11 @@ int bp_buffer_retain(bp_buffer *b) {
 }
 
 /* A sole owner needs no locked instruction: nobody else can change the count. */
-int bp_buffer_release(bp_pool *pool, bp_buffer *b) {
+BP_HOT int bp_buffer_release(bp_pool *pool, bp_buffer *b) {
     uint32_t refs = bp_acquire(&b->refs);
     if (BP_UNLIKELY(refs != 1)) {
         if (BP_UNLIKELY(refs == 0 || refs == BP_RAW_REF)) {
-            return refs == 0 ? BP_ERR_DEAD : BP_ERR_KIND;
+            return refs == 0 ? bp__release_dead(pool) : BP_ERR_KIND;
         }
         if (BP_REFS(bp_ref_drop(&b->refs)) > 1) {
             return BP_OK;
@@ -31,17 +37,18 @@ int bp_buffer_release(bp_pool *pool, bp_buffer *b) {
     return BP_LIKELY(c != NULL && bp__cache_put(c, b)) ? BP_OK : bp__buffer_release_slow(pool, b);
 }
 
-void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity) {
+BP_HOT void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity) {
     bp_cache *c = bp__cache_of(pool);
     if (BP_LIKELY(c != NULL)) {
-        uint32_t tier = bp__tier_of(pool, n);
-        bp_buffer *b = bp__cache_get(c, tier, n, BP_RAW_REF);
+        bp_place at = bp__place_of(pool, n);
+        bp_buffer *b = bp__cache_get(c, at.tier, n, BP_RAW_REF);
         if (BP_LIKELY(b != NULL)) {
             c->raw_last = b;
             if (capacity != NULL) {
-                *capacity = pool->sizes[tier];
+                *capacity = pool->sizes[at.tier];
             }
-            return bp_buffer_data(b);
+            void *data = bp_buffer_data(b);
+            return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, at, data) : data;
         }
     }
     return bp__raw_get_slow(pool, n, capacity);
@@ -49,7 +56,7 @@ void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity) {
 
 /* The block that this thread got last is tried first: the guess costs one comparison and
  * frees the next get from waiting for the arithmetic of a look-up. */
-int bp_raw_put(bp_pool *pool, void *p) {
+BP_HOT int bp_raw_put(bp_pool *pool, void *p) {
     bp_cache *c = bp__cache_of(pool);
     if (BP_LIKELY(c != NULL)) {
         bp_buffer *b = c->raw_last;

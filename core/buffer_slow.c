@@ -16,17 +16,13 @@ static void honour_trim(bp_cache *c) {
     }
 }
 
-static bp_buffer *block_for(bp_cache *c, size_t n) {
-    uint32_t tier = bp__tier_search(c->pool, n);
+/* *made: it is a new block of a tier. */
+static bp_buffer *block_for(bp_cache *c, uint32_t tier, size_t n, bool *made) {
     if (tier >= c->pool->tier_count) {
-        return bp__alone_get(c, n);
+        return bp__alone_get(c->pool, n);
     }
     bp_buffer *b = bp__bin_pop(&c->bins[tier]);
-    if (b != NULL) {
-        bp_count(&c->bins[tier].hit, 1);
-        return b;
-    }
-    return bp__cache_refill(c, tier);
+    return b != NULL ? b : bp__cache_refill(c, tier, made);
 }
 
 bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
@@ -43,12 +39,14 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
         }
     }
     honour_trim(c);
-    bp_buffer *b = block_for(c, n);
+    uint32_t tier = bp__tier_search(pool, n);
+    bool made = false;
+    bp_buffer *b = block_for(c, tier, n, &made);
     if (b == NULL && n <= bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased)) {
         /* What idles in other tiers may serve. A request beyond all of it must not
          * cost the others their idle blocks. */
-        (void)bp_pool_trim(pool);
-        b = block_for(c, n);
+        (void)bp__pool_trim(pool);
+        b = block_for(c, tier, n, &made);
     }
     if (b == NULL) {
         errno = ENOMEM;
@@ -58,9 +56,14 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
         memset(bp_buffer_data(b), 0, pool->sizes[b->bin]);
     }
     bp__cache_issue(c, b, n, refs);
+    bp__count_get(c, tier, n);
+    if (made) { /* after its get, so that a reader who sees the miss sees the get */
+        bp_count_publish(&c->slow[tier].miss, 1);
+    }
     if (pool->recent_exact) {
         bp__recent_push(pool, n);
     }
+    bp__peak_look(c, tier);
     return b;
 }
 
@@ -83,10 +86,15 @@ int bp__raw_put_other(bp_pool *pool, void *p) {
     }
     uint32_t refs = bp_acquire(&b->refs);
     if (BP_UNLIKELY(refs != BP_RAW_REF)) {
-        return refs == 0 ? BP_ERR_DEAD : BP_ERR_KIND;
+        return refs == 0 ? bp__release_dead(pool) : BP_ERR_KIND;
     }
     bp_cache *c = bp__cache_of(pool);
     return BP_LIKELY(c != NULL && bp__cache_put(c, b)) ? BP_OK : bp__buffer_release_slow(pool, b);
+}
+
+int bp__release_dead(bp_pool *pool) {
+    bp_add(&pool->double_releases, 1u);
+    return BP_ERR_DEAD;
 }
 
 /* A thread without a cache, which it has for good where the pool is closed: the
@@ -166,7 +174,9 @@ int bp_buffer_put(bp_pool *pool, bp_buffer *b) {
     }
     uint32_t refs = bp_acquire(&b->refs);
     if (BP_REFS(refs) != 1 || refs == BP_RAW_REF) {
-        return refs == 0 ? BP_ERR_DEAD : refs == BP_RAW_REF ? BP_ERR_KIND : BP_ERR_SHARED;
+        return refs == 0            ? bp__release_dead(pool)
+               : refs == BP_RAW_REF ? BP_ERR_KIND
+                                    : BP_ERR_SHARED;
     }
     return bp_buffer_release(pool, b);
 }

@@ -39,8 +39,9 @@ extern "C" {
 #define BP_API
 #endif
 
-#define BP_MAX_TIERS 64   /* tiers a pool can have */
-#define BP_MAX_POOLS 4096 /* pools a process can have at once */
+#define BP_MAX_TIERS   64   /* tiers a pool can have */
+#define BP_MAX_POOLS   4096 /* pools a process can have at once */
+#define BP_MAX_BUCKETS 368  /* buckets a histogram can have */
 /* The largest request: 1 TiB, or 1 GiB where size_t has 32 bits. */
 #define BP_MAX_SIZE ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 
@@ -222,42 +223,83 @@ BP_API size_t bp_raw_capacity(bp_pool *pool, const void *p);
 /* ---- statistics --------------------------------------------------------- */
 
 typedef struct bp_tier_stats {
-    size_t size;     /* bytes of a block as asked for in options.tiers */
-    uint64_t get;    /* = hit + miss */
-    uint64_t put;    /* blocks that came back */
-    uint64_t hit;    /* gets served by a block that was made before */
-    uint64_t miss;   /* gets that made a new block */
-    uint64_t in_use; /* = get - put */
-    uint64_t owned;  /* = in_use + idle */
-    uint64_t idle;   /* = cached + depot */
-    uint64_t cached; /* idle in thread caches */
-    uint64_t depot;  /* idle behind them */
+    size_t size;          /* bytes of a block as asked for in options.tiers */
+    uint64_t get;         /* = hit + miss */
+    uint64_t put;         /* blocks that came back */
+    uint64_t hit;         /* gets served by a block that was made before */
+    uint64_t miss;        /* gets that made a new block */
+    uint64_t in_use;      /* = get - put */
+    uint64_t owned;       /* = in_use + idle */
+    uint64_t idle;        /* = cached + depot */
+    uint64_t cached;      /* idle in thread caches */
+    uint64_t depot;       /* idle behind them */
+    uint64_t asked_bytes; /* lengths of its gets, summed */
+    uint64_t waste_bytes; /* = size * get - asked_bytes */
+    uint64_t peak_in_use; /* sampled: the highest that snapshots and slow halves of gets saw; never
+                             above the true peak */
+    uint64_t peak_owned;  /* highest owned so far, exact */
+    uint64_t collected;   /* what bp_buffer_count_collected was told */
 } bp_tier_stats;
+
+/* Requests of a length up to le, and above the le before. */
+typedef struct bp_bucket {
+    size_t le;
+    uint64_t count;
+} bp_bucket;
 
 typedef struct bp_stats {
     size_t tier_count;
     uint64_t requests;  /* = total_get + discarded */
     uint64_t total_get; /* sums over the tiers */
     uint64_t total_put;
-    uint64_t discarded;        /* requests above the largest tier */
-    uint64_t discarded_put;    /* of those, given back */
-    uint64_t discarded_bytes;  /* lengths of the discarded requests, summed */
-    uint64_t in_use;           /* live buffers, oversize ones too */
-    uint64_t in_use_bytes;     /* their blocks, bytes; oversize ones too */
-    uint64_t idle_bytes;       /* blocks kept for reuse */
-    uint64_t owned_bytes;      /* = in_use_bytes + idle_bytes */
-    uint64_t peak_owned_bytes; /* highest owned_bytes so far, exact */
-    uint64_t reserved_bytes;   /* address space, not memory */
-    uint64_t trimmed_bytes;    /* idle blocks given back to the system, summed */
-    uint64_t exported;         /* tokens that nobody imported yet */
-    size_t max_idle;           /* the option */
-    size_t threads;            /* thread caches attached */
+    uint64_t discarded;       /* requests above the largest tier */
+    uint64_t discarded_put;   /* of those, given back */
+    uint64_t discarded_bytes; /* lengths of the discarded requests, summed */
+    uint64_t asked_bytes;     /* sums over the tiers */
+    uint64_t waste_bytes;
+    uint64_t in_use;            /* live buffers, oversize ones too */
+    uint64_t in_use_bytes;      /* their blocks, bytes; oversize ones too */
+    uint64_t peak_in_use_bytes; /* sampled as peak_in_use of a tier */
+    uint64_t idle_bytes;        /* blocks kept for reuse */
+    uint64_t owned_bytes;       /* = in_use_bytes + idle_bytes */
+    uint64_t peak_owned_bytes;  /* highest owned_bytes so far, exact */
+    uint64_t reserved_bytes;    /* address space, not memory */
+    uint64_t resident_bytes;    /* an estimate of the memory behind it: the blocks that it owns with
+                                   their headers, as if each had been written to its end, whole
+                                   pages for oversize ones; a page for each slab in use; the pool's
+                                   and its caches' own structs. Too high where payloads are not
+                                   written whole. */
+    uint64_t returned_bytes;    /* memory of blocks given back to the system, summed, reckoned
+                                   alike: slabs emptied, and oversize blocks */
+    uint64_t trimmed_bytes;     /* idle blocks given back to the system, summed, by their sizes */
+    uint64_t trims;             /* calls of bp_pool_trim */
+    uint64_t collected;         /* sum over the tiers, and of oversize buffers */
+    uint64_t double_releases;   /* release, put and raw_put refused with BP_ERR_DEAD, and what
+                                   bp_pool_count_dead was told */
+    uint64_t exported;          /* tokens that nobody imported yet */
+    size_t max_idle;            /* the option */
+    size_t threads;             /* thread caches attached */
+    double uptime_seconds;      /* since bp_pool_create, by the monotonic clock */
+    size_t bucket_count;
     bp_tier_stats tiers[BP_MAX_TIERS];
+    /* The lengths of all requests, oversize ones too, exact; rising, only those that are not
+     * empty. 8 to a power of two, and each tier's size ends one, so that a tier's counts
+     * sum up to its get. */
+    bp_bucket histogram[BP_MAX_BUCKETS];
 } bp_stats;
 
-/* One snapshot. While other threads work, in_use may be counted high and never
- * negative; the equations hold exactly once they are quiet. */
+/* One snapshot. While other threads work, in_use may be counted high and never negative, and
+ * idle low; get, asked_bytes, waste_bytes, total_get, discarded and the histogram are of one
+ * moment for each thread and agree at any time. All equations hold once they are quiet. */
 BP_API void bp_pool_stats(bp_pool *pool, bp_stats *out);
+
+/* For bindings; cold. A garbage collector, not the program, is about to give back a handle
+ * on b, whose reference the caller owns: counted as collected. */
+BP_API void bp_buffer_count_collected(bp_pool *pool, const bp_buffer *b);
+
+/* A binding refused the release of a dead handle: counted in double_releases. The pool may
+ * be gone by now, whose last buffer that was: then nothing is counted. */
+BP_API void bp_pool_count_dead(bp_pool *pool);
 
 /* The lengths of the last requests, oldest first, at most max of them into out.
  * Returns how many were stored; with out NULL, how many are kept at most. */

@@ -16,15 +16,16 @@ static size_t share_of(const bp_pool *pool) {
     size_t budget = pool->max_idle / 2;
     size_t leased = (size_t)bp_peek(&pool->leased);
     size_t left = budget > leased ? budget - leased : 0;
-    return left / ((size_t)pool->cache_count + 8);
+    return left / ((size_t)bp_peek(&pool->cache_count) + 8);
 }
 
 /* The most blocks of a size that a cache of that share holds: 1 MiB of them or one. None where
- * one would take an eighth of the share: it would starve the other tiers. */
+ * one would take an eighth of the share: it would starve the other tiers; and none so large
+ * that the fast half could not count its gets. */
 static uint32_t most_of(size_t size, size_t share) {
     size_t count = BP_CACHE_BYTES / size;
     count = count < 1 ? 1 : count > BP_CACHE_BLOCKS ? BP_CACHE_BLOCKS : count;
-    return size > share / 8 ? 0 : (uint32_t)count;
+    return size > share / 8 || size > BP_CELL_MOST ? 0 : (uint32_t)count;
 }
 
 /* How many blocks of each tier a cache may hold, within its share: first FLOOR bytes of each,
@@ -64,11 +65,12 @@ bp_cache *bp__cache_new(bp_pool *pool) {
         slots += counts[t] + 1;
     }
     size_t ring = pool->recent_exact || pool->recent_size == 0 ? 1 : (size_t)pool->recent_mask + 1;
-    bp_cache *c =
-        bp__sys_alloc(sizeof *c + ring * sizeof *c->recent + slots * sizeof *c->bins->base);
+    size_t bytes = sizeof(bp_cache) + ring * sizeof(_Atomic uint64_t) + slots * sizeof(bp_buffer *);
+    bp_cache *c = bp__sys_alloc(bytes);
     if (c == NULL) {
         return NULL;
     }
+    c->bytes = bytes;
     c->pool = pool;
     c->slot = pool->own_slot;
     c->lease = lease;
@@ -170,11 +172,10 @@ static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     }
     bin->top = bin->base + got - 1;
     bp_count(&c->slow[tier].refilled, got);
-    bp_count(&bin->hit, 1);
     return out[got - 1];
 }
 
-bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
+bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier, bool *made) {
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
     if (BP_UNLIKELY(c->shut && !bp__idle_over(c->pool))) {
@@ -193,8 +194,8 @@ bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
     b = bin->fresh;
     bin->fresh = b + 1;
     bin->fresh_left--;
-    bp__owned_add(c->pool, d->size);
-    bp_count(&c->slow[tier].miss, 1);
+    bp__blocks_own(c->pool, d, 1);
+    *made = true;
     return b;
 }
 

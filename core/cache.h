@@ -21,14 +21,21 @@ BP_INLINE uint32_t bp__bucket(size_t m) {
     return (uint32_t)((uint64_t)m >> (e - 3u)) + e * 8u - 24u;
 }
 
-/* The lowest tier that holds n >= 1; tier_count where none does, whose size is
- * SIZE_MAX. n = 0 wraps to the last bucket and so to the slow half. */
-BP_INLINE uint32_t bp__tier_of(const bp_pool *pool, size_t n) {
-    uint32_t t = pool->bucket[bp__bucket(n - 1)];
+/* The least m of a bucket. */
+BP_INLINE uint64_t bp__bucket_least(uint32_t bucket) {
+    return bucket < 8 ? bucket : (uint64_t)(8 + bucket % 8) << (bucket / 8 - 1);
+}
+
+/* The lowest tier that holds n >= 1; tier_count where none does, whose size is SIZE_MAX.
+ * n = 0 wraps to the last bucket and so to the slow half. The cell: both numbers grow with n,
+ * so no other pair of them has the same sum. */
+BP_INLINE bp_place bp__place_of(const bp_pool *pool, size_t n) {
+    uint32_t bucket = bp__bucket(n - 1);
+    uint32_t t = pool->bucket[bucket];
     while (BP_UNLIKELY(pool->sizes[t] < n)) {
         t++;
     }
-    return t;
+    return (bp_place){t, bucket + t};
 }
 
 /* NULL where this thread has none yet, or the pool is closed. */
@@ -70,15 +77,18 @@ BP_INLINE void bp__cache_issue(bp_cache *c, bp_buffer *b, size_t n, uint32_t ref
     bp_count_one_publish(&c->requests);
 }
 
-/* A block or NULL: then the slow half goes on. */
+/* A block or NULL: then the slow half goes on. The caller counts the get in its cell. */
 BP_INLINE bp_buffer *bp__cache_get(bp_cache *c, uint32_t tier, size_t n, uint32_t refs) {
-    bp_bin *bin = &c->bins[tier];
-    bp_buffer *b = bp__bin_pop(bin);
+    bp_buffer *b = bp__bin_pop(&c->bins[tier]);
     if (BP_LIKELY(b != NULL)) {
-        bp_count_one(&bin->hit);
         bp__cache_issue(c, b, n, refs);
     }
     return b;
+}
+
+/* Counts a get of n bytes, BP_CELL_MOST at most; true: bp__cell_fold must follow. */
+BP_INLINE bool bp__cell_count(bp_cache *c, uint32_t cell, size_t n) {
+    return BP_UNLIKELY(bp_count_signed(&c->cells[cell], BP_CELL_ONE + n));
 }
 
 /* Takes back a block whose last reference the caller gives up. False: the slow

@@ -87,9 +87,9 @@ static void count_bins(bp_pool *pool, uint32_t tier, uint64_t *cached, uint64_t 
         const bp_bin *bin = &c->bins[tier];
         const struct bp_slow_counts *slow = &c->slow[tier];
         uint64_t held = bp__bin_held(bin);
-        uint64_t counted = bp_peek(&slow->refilled) + bp_peek(&bin->put) - bp_peek(&bin->hit) -
-                           bp_peek(&slow->flushed);
-        equal(r, "cached = refilled + put - hit - flushed", tier, held, counted);
+        uint64_t counted = bp_peek(&slow->refilled) + bp_peek(&bin->put) + bp_peek(&slow->miss) -
+                           bp__cache_gets(c, tier) - bp_peek(&slow->flushed);
+        equal(r, "cached = refilled + put + miss - get - flushed", tier, held, counted);
         equal(r, "a bin holds no more than its cap", tier, bp__bin_held(bin) <= bin->cap, 1);
         equal(r, "NULL lies under a bin's first slot", tier, bin->base[-1] == NULL, 1);
         *cached += held;
@@ -97,22 +97,50 @@ static void count_bins(bp_pool *pool, uint32_t tier, uint64_t *cached, uint64_t 
     }
 }
 
+/* What one snapshot says of a tier. */
+static void check_counts(const bp_tier_stats *s, uint64_t t, report *r) {
+    equal(r, "get = hit + miss", t, s->get, s->hit + s->miss);
+    equal(r, "asked <= size * get", t, s->asked_bytes <= s->size * s->get, 1);
+    equal(r, "waste = size * get - asked", t, s->waste_bytes, s->size * s->get - s->asked_bytes);
+    equal(r, "in_use <= peak_in_use", t, s->in_use <= s->peak_in_use, 1);
+    equal(r, "peak_in_use <= peak_owned", t, s->peak_in_use <= s->peak_owned, 1);
+    equal(r, "owned <= peak_owned", t, s->owned <= s->peak_owned, 1);
+}
+
+static void check_buckets(const bp_stats *s, report *r) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < s->bucket_count; i++) {
+        equal(r, "buckets rise and none is empty", BP_DEPOTS,
+              s->histogram[i].count > 0 && (i == 0 || s->histogram[i].le > s->histogram[i - 1].le),
+              1);
+        sum += s->histogram[i].count;
+    }
+    equal(r, "requests = sum over buckets", BP_DEPOTS, s->requests, sum);
+}
+
+static void check_tier_locked(bp_pool *pool, uint32_t t, const bp_tier_stats *s, const tally *found,
+                              report *r) {
+    uint64_t cached = 0, fresh = 0;
+    count_bins(pool, t, &cached, &fresh, r);
+    check_counts(s, t, r);
+    equal(r, "in_use = get - put = live headers", t, s->get - s->put, found->live);
+    equal(r, "cached = blocks in bins", t, s->cached, cached);
+    equal(r, "depot = bits set", t, s->depot, found->free);
+    equal(r, "owned = blocks made and not given back", t, s->owned,
+          bp_peek(&pool->depots[t].owned));
+    equal(r, "carved = owned + fresh", t, found->carved, s->owned + fresh);
+}
+
 static void check_locked(bp_pool *pool, const bp_stats *s, report *r) {
     tally tallies[BP_DEPOTS] = {{0, 0, 0, 0}};
     uint64_t alone = 0, leased = 0, empty = 0, owned_bytes = bp_peek(&pool->alone_bytes);
     count_slabs(pool, tallies, r);
     for (uint32_t t = 0; t < pool->tier_count; t++) {
-        const bp_tier_stats *ts = &s->tiers[t];
-        uint64_t cached = 0, fresh = 0;
-        count_bins(pool, t, &cached, &fresh, r);
-        equal(r, "get = hit + miss", t, ts->get, ts->hit + ts->miss);
-        equal(r, "in_use = get - put = live headers", t, ts->get - ts->put, tallies[t].live);
-        equal(r, "cached = blocks in bins", t, ts->cached, cached);
-        equal(r, "depot = bits set", t, ts->depot, tallies[t].free);
-        equal(r, "carved = owned + fresh", t, tallies[t].carved, ts->owned + fresh);
-        owned_bytes += ts->owned * ts->size;
+        check_tier_locked(pool, t, &s->tiers[t], &tallies[t], r);
+        owned_bytes += s->tiers[t].owned * s->tiers[t].size;
         empty += tallies[t].empty;
     }
+    check_buckets(s, r);
     for (uint32_t i = BP_MAX_TIERS; i < BP_DEPOTS; i++) {
         alone += tallies[i].live;
         equal(r, "alone: depot.free = bits set", i, bp_peek(&pool->depots[i].free),

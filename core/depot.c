@@ -46,12 +46,20 @@ static void settle_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s)
 }
 
 void bp__owned_add(bp_pool *pool, size_t bytes) {
-    uint64_t now = bp_add(&pool->owned_bytes, bytes) + bytes;
-    uint64_t peak = bp_peek(&pool->peak_owned_bytes);
-    while (now > peak &&
-           !atomic_compare_exchange_weak_explicit(&pool->peak_owned_bytes, &peak, now,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
-    }
+    bp_raise(&pool->peak_owned_bytes, bp_add(&pool->owned_bytes, bytes) + bytes);
+}
+
+void bp__blocks_own(bp_pool *pool, bp_depot *d, size_t blocks) {
+    bp_raise(&d->peak_owned, bp_add(&d->owned, blocks) + blocks);
+    bp__owned_add(pool, blocks * d->size);
+}
+
+/* Their memory goes back to the system. */
+static void blocks_disown(bp_pool *pool, bp_depot *d, size_t blocks) {
+    bp_sub(&d->owned, blocks);
+    bp_sub(&pool->owned_bytes, blocks * d->size);
+    bp_add(&pool->trimmed_bytes, blocks * d->size);
+    bp_add(&pool->returned_bytes, blocks * d->footprint);
 }
 
 static void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint64_t given) {
@@ -80,8 +88,7 @@ static bool retire_last_locked(bp_pool *pool, bp_depot *d, uint32_t *chain) {
     }
     idle_changed_locked(pool, d, s->free, 0);
     if (is_tier(d)) {
-        bp_sub(&pool->owned_bytes, s->free * d->size);
-        bp_add(&pool->trimmed_bytes, s->free * d->size);
+        blocks_disown(pool, d, s->free);
     }
     s->next = *chain;
     *chain = slab;
@@ -245,7 +252,7 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
             set_free_locked(bits, s, first->index + i);
         }
         idle_changed_locked(pool, d, 0, n);
-        bp__owned_add(pool, n * d->size);
+        bp__blocks_own(pool, d, n);
     }
     if (chain == BP_NO_SLAB) {
         settle_locked(pool, d, slab, s);
@@ -342,7 +349,7 @@ int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
         made += prewarm_slab_locked(pool, d, slab, count - made);
     }
     bp_poke(&d->free, bp_peek(&d->free) + made); /* depot_bytes knows them already */
-    bp__owned_add(pool, made * d->size);
+    bp__blocks_own(pool, d, made);
     pthread_mutex_unlock(&d->lock);
     return BP_OK;
 }

@@ -74,6 +74,7 @@ static bool validate(const bp_options *o, bp_error *e) {
 
 static void configure(bp_pool *pool, const bp_options *o) {
     pool->opens = 1;
+    pool->created = bp__sys_seconds();
     pool->tier_count = (uint32_t)o->tier_count;
     memcpy(pool->sizes, o->tiers, o->tier_count * sizeof *o->tiers);
     pool->max_idle = o->max_idle;
@@ -167,7 +168,7 @@ bp_pool *bp_pool_open(const char *name) {
 bool bp__pool_reap_locked(bp_pool *pool) {
     uint64_t out = bp__pool_outstanding_locked(pool);
     if (out != 0) {
-        uint64_t unseen = pool->cache_count;
+        uint64_t unseen = bp_peek(&pool->cache_count);
         pool->check_in = out > 2 * unseen + 64 ? (out - unseen) / 2 : 1;
         return false;
     }
@@ -184,7 +185,7 @@ void bp_pool_destroy(bp_pool *pool) {
     if (pool->opens == 1 && bp__pool_outstanding_locked(pool) > 0) {
         /* What idles now would stay until the last buffer comes, and nobody could ask. */
         pthread_mutex_unlock(&bp__registry);
-        (void)bp_pool_trim(pool);
+        (void)bp__pool_trim(pool);
         pthread_mutex_lock(&bp__registry);
     }
     if (pool->opens > 0 && --pool->opens == 0) {
@@ -196,7 +197,7 @@ void bp_pool_destroy(bp_pool *pool) {
     bp__registry_unlock();
 }
 
-size_t bp_pool_trim(bp_pool *pool) {
+size_t bp__pool_trim(bp_pool *pool) {
     bp_cache *c = bp__cache_of(pool);
     uint32_t epoch = bp_add(&pool->trim_epoch, 1u) + 1;
     if (c != NULL) {
@@ -204,6 +205,11 @@ size_t bp_pool_trim(bp_pool *pool) {
         bp__cache_flush_all(c);
     }
     return bp__depots_trim(pool);
+}
+
+size_t bp_pool_trim(bp_pool *pool) {
+    bp_add(&pool->trims, 1u);
+    return bp__pool_trim(pool);
 }
 
 int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {

@@ -125,13 +125,14 @@ static bool commit(bp_region *r, uint32_t first, uint32_t run) {
     return true;
 }
 
-static void slab_open(bp_region *r, uint32_t at, const bp_depot *d, uint32_t run) {
+static void slab_open(bp_pool *pool, bp_region *r, uint32_t at, const bp_depot *d, uint32_t run) {
     bp_slab *s = &r->slabs[at];
     *s = (bp_slab){.run = run, .next = BP_NO_SLAB, .prev = BP_NO_SLAB};
     for (uint32_t i = 1; i < run; i++) {
         bp_poke(&r->uses[at + i], (uint8_t)BP_USE_TAIL);
     }
     r->free_count -= run;
+    bp_add(&pool->slabs_used, 1u);
     if (run == 1 && at >= r->free_hint) {
         r->free_hint = at + 1;
     }
@@ -155,7 +156,7 @@ static uint32_t take_locked(bp_pool *pool, const bp_depot *d, uint32_t run) {
             at = refused ? at : bump;
         }
         if (at < r->slab_count) {
-            slab_open(r, at, d, run);
+            slab_open(pool, r, at, d, run);
             return i << BP_REGION_SHIFT | at;
         }
     }
@@ -183,6 +184,7 @@ void bp__slab_give(bp_pool *pool, uint32_t slab) {
     }
     atomic_thread_fence(memory_order_release);
     r->free_count += run;
+    bp_sub(&pool->slabs_used, 1u);
     r->free_hint = at < r->free_hint ? at : r->free_hint;
     pthread_mutex_unlock(&pool->region_lock);
 }

@@ -112,6 +112,15 @@ bp_pool *bp__registry_find_locked(const char *name) {
     return NULL;
 }
 
+bool bp__registry_has_locked(const bp_pool *pool) {
+    for (uint32_t i = 1; i <= top; i++) {
+        if (pools[i] == pool && pool != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void bp__registry_remove_locked(bp_pool *pool) {
     pools[pool->own_slot] = NULL;
     while (top > 0 && pools[top] == NULL) {

@@ -13,17 +13,15 @@ static void cache_free_locked(bp_cache *c) {
     bp_pool *pool = c->pool;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
         bp_depot *d = &pool->depots[t];
-        bp_count(&d->gone.hit, bp_peek(&c->bins[t].hit));
         bp_count(&d->gone.miss, bp_peek(&c->slow[t].miss));
         bp_count_publish(&d->gone.put, bp_acquire(&c->bins[t].put));
     }
     pool->gone.requests += bp_peek(&c->requests);
-    pool->gone.alone_get += bp_peek(&c->alone_get);
     pool->gone.alone_put += bp_peek(&c->alone_put);
-    pool->gone.alone_lengths += bp_peek(&c->alone_lengths);
+    bp__cells_keep_locked(c);
     bp__recent_keep_locked(c);
     bp_sub(&pool->leased, c->lease);
-    pool->cache_count--;
+    bp_sub(&pool->cache_count, 1u);
     if (c->pool_prev != NULL) {
         c->pool_prev->pool_next = c->pool_next;
     } else {
@@ -107,7 +105,7 @@ static bp_cache *attach_locked(bp_pool *pool) {
     }
     pool->caches = c;
     bp_add(&pool->leased, c->lease);
-    pool->cache_count++;
+    bp_add(&pool->cache_count, 1u);
     bp_poke(&c->thread->caches[c->slot], c);
     return c;
 }

@@ -48,14 +48,14 @@ bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *e) {
 }
 
 /* A bucket names the lowest tier that holds n = m + 1 for its lowest m: where its other m need
- * a higher one, bp__tier_of walks up. */
+ * a higher one, bp__place_of walks up. */
 void bp__tier_index(bp_pool *pool) {
     for (uint32_t t = pool->tier_count; t <= BP_MAX_TIERS; t++) {
         pool->sizes[t] = SIZE_MAX;
     }
     uint32_t t = pool->slow_get ? pool->tier_count : 0;
     for (uint32_t i = 0; i < BP_BUCKETS; i++) {
-        uint64_t lowest = i < 8 ? i : (uint64_t)(8 + i % 8) << (i / 8 - 1);
+        uint64_t lowest = bp__bucket_least(i);
         while (t < pool->tier_count && pool->sizes[t] <= lowest) {
             t++;
         }
@@ -98,6 +98,8 @@ void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     d->head = d->tail = BP_NO_SLAB;
     d->carving = BP_NO_SLAB;
     bp__cut_plan(&pool->cuts[number], d->stride, paged ? 0 : BP_LINE);
+    d->footprint =
+        d->stride > BP_SLAB ? bp__round_up(d->stride, bp__sys_page()) : d->cut->group / BP_GROUP;
 }
 
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n) {

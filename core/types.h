@@ -14,6 +14,10 @@
  *   fresh      a block that was never handed out; a bin reserves a few at a time
  *   carve      make the next fresh block of a slab known: its header is filled
  *   refill     depot -> cache;  flush: cache -> depot
+ *   bucket     lengths of one power of two and its next three bits: 8 to an octave
+ *   cell       the gets of one bucket and tier: how many, and their lengths summed, in one
+ *              word of a cache; fold: cell -> the pool's totals, before it runs over
+ *   footprint  the memory that a block takes when all of it was written
  *   alone      a request above the largest tier: a block of a page class or a run
  *   lease      the part of max_idle that a cache may fill
  *   slot       a pool's place in every thread's table of caches
@@ -34,11 +38,13 @@
  * and headers from falling into the same cache sets.
  *
  * Invariants, run by bp_pool_check on a quiet pool (stats.c sums, check.c counts):
- *   requests        = total_get + discarded
- *   total_get       = sum over tiers of get        get = hit + miss
+ *   requests        = total_get + discarded        = sum over cells of their counts
+ *   total_get       = sum over tiers of get        get = hit + miss = sum of the tier's cells
  *   in_use(tier)    = get - put
  *   owned(tier)     = in_use + idle                idle = cached + depot
- *   cached(cache)   = refilled + put - hit - flushed   = blocks found in its bins
+ *   waste(tier)     = size * get - asked          >= 0
+ *   in_use(tier)   <= peak_in_use <= peak_owned
+ *   cached(cache)   = refilled + put + miss - get - flushed   = blocks found in its bins
  *   depot(tier)     = blocks found free in the slabs' bitmaps = sum of slab.free
  *   empty_slabs     = slabs of tiers with free = carved > 0, all of a run
  *   carved(tier)    = owned + fresh reserved by bins
@@ -48,6 +54,10 @@
  *   leased          = sum over caches of lease <= max_idle / 2
  *   idle_bytes     <= max_idle at rest, but for free blocks that share a slab with a
  *                     live one, or with one in the cache of a thread that sleeps
+ *
+ * Of them hold in every snapshot, while threads work: the lines of total_get (but that get =
+ * hit + miss), in_use = get - put >= 0, owned = in_use + idle, that of waste, and
+ * peak_in_use <= peak_owned. No counter but hit and no peak ever falls from one to the next.
  *
  * Locks, outermost first; none is held while a fast path runs:
  *   tokens (process) -> registry (process) -> depot (tier) -> region lock (pool)
@@ -77,6 +87,8 @@
 #define BP_MAX_REFS     0x20000000u
 #define BP_RAW_MARK     0x80000000u
 #define BP_RAW_REF      (BP_RAW_MARK | 1u) /* refs of a block that is out raw */
+#define BP_BUCKETS      (64 * 8 + 8)       /* of any length, see bp__bucket */
+#define BP_CELLS        BP_MAX_BUCKETS     /* cell of a get: its bucket + its tier */
 #define BP_REFS(refs)   ((refs) & ~(BP_RAW_MARK | BP_FROZEN_BIT))
 
 /* A header. All zero: never handed out. Idle: refs 0. `bin`, `slab`, `index` and
@@ -145,16 +157,31 @@ typedef struct bp_depot {
     size_t stride;         /* size rounded up to a line or page */
     uint32_t run;          /* slabs a block takes when larger than a slab, else 1 */
     uint32_t bins_take;    /* fresh blocks a bin reserves at once */
+    size_t footprint;      /* bytes */
     uint8_t number;        /* index in pool->depots */
     uint8_t bin;           /* written into the headers */
     uint32_t head, tail;   /* slabs with free blocks: the partial ones, then the empty */
     uint32_t carving;      /* the slab that has uncarved blocks, or BP_NO_SLAB */
     _Atomic uint64_t free; /* idle blocks here; read without the lock by stats */
+    _Atomic uint64_t owned, peak_owned;
+    _Atomic uint64_t peak_in_use; /* of those moments at which somebody looked */
+    _Atomic uint64_t collected;
     /* Totals of caches that are gone and of releases that had none. */
     struct bp_tier_totals {
-        _Atomic uint64_t hit, miss, put;
+        _Atomic uint64_t miss, put;
     } gone;
 } bp_depot;
+
+/* The gets of one length bucket in one tier, as a cache counts them: the count above
+ * BP_CELL_SHIFT, the sum of the lengths below. One addition on the hot path keeps the tier's
+ * gets, the histogram and the bytes asked for, and a reader sees all three of the same moment.
+ * The addition that sets the sign has the cell folded: 2^17 gets of 2^28 bytes at most. */
+#define BP_CELL_SHIFT 46u
+#define BP_CELL_ONE   ((uint64_t)1 << BP_CELL_SHIFT)
+#define BP_CELL_MOST  ((size_t)1 << 28) /* longer gets go to the totals; no bin holds such blocks */
+typedef struct bp_cell_total {
+    uint64_t count, bytes;
+} bp_cell_total;
 
 /* One tier in one thread's cache: a stack that only that thread touches. A NULL lies under
  * its first slot, so that a pop needs no look at where it begins. Where a slot ahead of the
@@ -164,9 +191,9 @@ typedef struct bp_bin {
     bp_buffer **top;   /* the first free slot */
     bp_buffer **limit; /* no fast push at or above this one; base where a release is slow */
     bp_buffer **base;  /* the first slot */
-    _Atomic uint64_t hit;
     _Atomic uint64_t put;
-    bp_buffer *fresh; /* the next of fresh_left reserved blocks */
+    _Atomic uint64_t folded; /* gets that left the cells */
+    bp_buffer *fresh;        /* the next of fresh_left reserved blocks */
     uint32_t fresh_left;
     uint32_t planned; /* slots when the cache is not shut; 0: none ever */
     uint32_t cap;     /* slots now */
@@ -189,10 +216,13 @@ typedef struct bp_cache {
     struct bp_cache *pool_next, *pool_prev;
     struct bp_cache *thread_next;
     struct bp_thread *thread;
-    _Atomic uint64_t alone_get, alone_put, alone_lengths; /* oversize requests */
-    struct bp_slow_counts {                               /* written by the slow halves only */
+    size_t bytes;               /* of this struct and what stands behind it */
+    uint32_t unsampled;         /* slow gets since it looked for a peak */
+    _Atomic uint64_t alone_put; /* of oversize requests */
+    struct bp_slow_counts {     /* written by the slow halves only */
         _Atomic uint64_t miss, refilled, flushed;
     } slow[BP_MAX_TIERS];
+    _Atomic uint64_t cells[BP_CELLS];
     _Atomic uint64_t recent[]; /* ring of recent lengths; the bins' slots stand behind it */
 } bp_cache;
 
@@ -201,8 +231,6 @@ typedef struct bp_thread {
     _Atomic(bp_cache *) caches[BP_MAX_POOLS + 1];
     bp_cache *first; /* all of them; registry's lock */
 } bp_thread;
-
-#define BP_BUCKETS (64 * 8 + 8) /* of request lengths, see bp__bucket */
 
 /* The first lines are read by every get and release, and written only when the
  * pool is made or closed. */
@@ -220,9 +248,16 @@ struct bp_pool {
     _Atomic uint64_t depot_bytes; /* of idle blocks in the depots of tiers */
     _Atomic uint32_t empty_slabs; /* of tiers: what can go back to the system */
     _Atomic uint64_t alone_bytes; /* of live alone blocks */
-    _Atomic uint64_t leased;      /* sum of the caches' leases */
+    _Atomic uint64_t alone_footprint;
+    _Atomic uint64_t alone_collected;
+    _Atomic uint64_t leased; /* sum of the caches' leases */
     _Atomic uint64_t trimmed_bytes;
-    _Atomic uint64_t exported;   /* tokens out */
+    _Atomic uint64_t returned_bytes; /* footprints of blocks given back to the system */
+    _Atomic uint64_t peak_in_use_bytes;
+    _Atomic uint64_t exported; /* tokens out */
+    _Atomic uint64_t double_releases;
+    _Atomic uint64_t trims;
+    _Atomic uint32_t slabs_used;
     _Atomic uint32_t trim_epoch; /* raised by trim; caches compare */
 
     _Alignas(64) pthread_mutex_t region_lock;
@@ -235,18 +270,20 @@ struct bp_pool {
     uint32_t own_slot; /* the slot even when closed */
     uint32_t opens;    /* 0 once closed */
     bool closed;
-    uint64_t check_in;      /* releases until a closed pool is summed up again */
-    struct bp_pool *buried; /* the next of those to be freed */
-    uint32_t cache_count;
-    struct bp_pool_totals { /* of caches that are gone and of releases that had none */
-        uint64_t requests, alone_get, alone_put, alone_lengths;
+    uint64_t check_in;            /* releases until a closed pool is summed up again */
+    struct bp_pool *buried;       /* the next of those to be freed */
+    _Atomic uint32_t cache_count; /* written under that lock only */
+    struct bp_pool_totals {       /* of caches that are gone and of releases that had none */
+        uint64_t requests, alone_put;
     } gone;
+    bp_cell_total cells[BP_CELLS]; /* of caches that are gone, and what others folded */
 
     _Atomic uint64_t recent_next; /* place in `recent`: exact mode's ring, or */
     _Atomic uint64_t *recent;     /* in relaxed mode that of threads gone */
     uint64_t recent_mask;
     size_t recent_size;
     size_t max_idle;
+    double created; /* bp__sys_seconds */
     char name[64];
     bp_cut cuts[BP_DEPOTS];
     bp_depot depots[BP_DEPOTS];

@@ -31,7 +31,7 @@ function h.collect()
   collectgarbage()
 end
 
--- Every figure of a pool under one flat name, but those that change by themselves.
+-- Every figure of a pool under one flat name, but clocks, what the collector does, and the count of refusals.
 function h.counters(pool)
   local flat = {}
   local function walk(t, prefix)
@@ -41,16 +41,38 @@ function h.counters(pool)
     end
   end
   walk(pool:get_pool_stats(), "")
-  flat.time, flat.uptime = nil, nil
+  flat.uptime, flat.time, flat.double_releases = nil, nil, nil
   return flat
+end
+
+-- A tier's size ends a bucket: so the buckets say each tier's gets, and what was discarded.
+local function histogram_agrees(s)
+  local sizes, i = { math.huge }, 1
+  for size in pairs(s.pools) do sizes[#sizes + 1] = size end
+  table.sort(sizes)
+  for _, size in ipairs(sizes) do
+    local sum = 0
+    while s.histogram[i] and s.histogram[i].le <= size do
+      assert.is_true(s.histogram[i].count > 0)
+      assert.is_true(i == 1 or s.histogram[i].le > s.histogram[i - 1].le)
+      sum, i = sum + s.histogram[i].count, i + 1
+    end
+    assert.equal(s.pools[size] and s.pools[size].get or s.discarded, sum)
+  end
+  assert.is_nil(s.histogram[i])
 end
 
 -- The equations of a quiet pool.
 function h.balanced(pool)
   local s = pool:get_pool_stats()
   local get, put, in_use, idle_bytes = 0, 0, 0, 0
+  local asked, waste, collected = 0, 0, 0
   for size, t in pairs(s.pools) do
     assert.equal(t.get, t.hit + t.miss)
+    assert.equal(size * t.get - t.asked_bytes, t.waste_bytes)
+    assert.is_true(t.waste_bytes >= 0)
+    assert.is_true(t.in_use <= t.peak_in_use and t.peak_in_use <= t.peak_owned and t.owned <= t.peak_owned)
+    asked, waste, collected = asked + t.asked_bytes, waste + t.waste_bytes, collected + t.collected
     assert.equal(t.in_use, t.get - t.put)
     assert.equal(t.owned, t.in_use + t.idle)
     assert.equal(t.idle, t.cached + t.depot)
@@ -63,6 +85,12 @@ function h.balanced(pool)
   assert.equal(in_use + s.discarded - s.discarded_put, s.in_use)
   assert.equal(s.in_use_bytes + s.idle_bytes, s.owned_bytes)
   assert.is_true(s.peak_owned_bytes >= s.owned_bytes)
+  assert.is_true(s.peak_in_use_bytes >= s.in_use_bytes and s.peak_in_use_bytes <= s.peak_owned_bytes)
+  assert.same({ asked, waste }, { s.asked_bytes, s.waste_bytes })
+  assert.is_true(s.collected >= collected)
+  assert.is_true(s.resident_bytes >= s.owned_bytes and s.returned_bytes >= s.trimmed_bytes)
+  assert.is_true(s.uptime >= 0)
+  histogram_agrees(s)
   assert.is_true(s.idle_bytes >= idle_bytes)
   return s
 end

@@ -42,9 +42,12 @@ describe("tiers", function()
   it("have a row each in the stats, whether used or not", function()
     local s = h.new(nil, { 10, 20 }):get_pool_stats()
     for _, size in ipairs { 10, 20 } do
-      for _, key in ipairs { "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached", "depot" } do
+      for _, key in ipairs { "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached", "depot", "asked_bytes",
+        "waste_bytes", "peak_in_use", "peak_owned", "collected" } do
         assert.equal(0, s.pools[size][key])
+        s.pools[size][key] = nil
       end
+      assert.is_nil((next(s.pools[size])))
     end
     s.pools[10], s.pools[20] = nil, nil
     assert.is_nil((next(s.pools)))

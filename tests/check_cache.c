@@ -32,10 +32,10 @@ START_TEST(every_size_meets_the_lowest_tier_that_holds_it) {
         while (model < COUNT_OF(tiers) && tiers[model] < n) {
             model++;
         }
-        ck_assert_uint_eq(bp__tier_of(pool, n), model);
+        ck_assert_uint_eq(bp__place_of(pool, n).tier, model);
     }
-    ck_assert_uint_eq(bp__tier_of(pool, BP_MAX_SIZE), COUNT_OF(tiers));
-    ck_assert_uint_ge(bp__tier_of(pool, 0), COUNT_OF(tiers)); /* the slow half knows 0 */
+    ck_assert_uint_eq(bp__place_of(pool, BP_MAX_SIZE).tier, COUNT_OF(tiers));
+    ck_assert_uint_ge(bp__place_of(pool, 0).tier, COUNT_OF(tiers)); /* the slow half knows 0 */
 }
 END_TEST
 

@@ -59,12 +59,21 @@ bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method) {
     return h;
 }
 
+bpl_handle *bpl_check_release(lua_State *L, int arg, const char *method) {
+    const bpl_handle *h = bpl_to_handle(L, arg);
+    if (h != NULL && h->owned == 0) {
+        bp_pool_count_dead(h->pool);
+    }
+    return bpl_check_handle(L, arg, method);
+}
+
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of) {
     bpl_handle *h = bpl_to_handle(L, arg);
     if (h == NULL) {
         bpl_raise(L, "%s: argument 'buf' must be a bytepool buffer, got %s", method,
                   bpl_typename(L, arg));
     } else if (h->owned == 0) {
+        bp_pool_count_dead(h->pool);
         bpl_raise(L, "%s: buffer already released", method);
     } else if (h->ledger->pool != of) {
         bpl_raise(L, "%s: argument 'buf' belongs to another pool", method);

@@ -148,6 +148,8 @@ bpl_handle *bpl_to_handle(lua_State *L, int arg); /* dead ones too; NULL: no buf
 bpl_handle *bpl_to_blank(lua_State *L, int arg);
 bpl_pool *bpl_to_pool(lua_State *L, int arg); /* closed ones too; NULL: no pool */
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method);
+/* The same for what gives a buffer back: a dead one is counted as released twice. */
+bpl_handle *bpl_check_release(lua_State *L, int arg, const char *method);
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of);
 bpl_pool *bpl_check_open(lua_State *L, const char *method); /* the userdata at 1, */
 bp_pool *bpl_check_pool(lua_State *L, const char *method);  /* and its pool */

@@ -91,7 +91,7 @@ static int l_buffer_retain(lua_State *L) {
 }
 
 static int l_buffer_release(lua_State *L) {
-    bpl_handle_release(L, 1, bpl_check_handle(L, 1, "release"));
+    bpl_handle_release(L, 1, bpl_check_release(L, 1, "release"));
     return 0;
 }
 
@@ -107,6 +107,9 @@ static int l_buffer_ref_count(lua_State *L) {
 static int l_buffer_gc(lua_State *L) {
     bpl_handle *h = bpl_to_handle(L, 1);
     if (h != NULL) {
+        if (h->owned > 0) {
+            bp_buffer_count_collected(h->pool, h->block);
+        }
         bpl_handle_give_back(h);
     } else {
         h = bpl_to_blank(L, 1);

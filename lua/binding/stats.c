@@ -1,5 +1,6 @@
 /* pool:get_pool_stats(): the C snapshot as a plain Lua table. */
 #include <string.h>
+#include <time.h>
 
 #include "binding.h"
 
@@ -12,17 +13,20 @@ typedef struct field {
 #define TIER(name) \
     { #name, offsetof(bp_tier_stats, name) }
 static const field tier_fields[] = {
-    TIER(get),   TIER(put),  TIER(hit),    TIER(miss),  TIER(in_use),
-    TIER(owned), TIER(idle), TIER(cached), TIER(depot),
+    TIER(get),         TIER(put),         TIER(hit),        TIER(miss),      TIER(in_use),
+    TIER(owned),       TIER(idle),        TIER(cached),     TIER(depot),     TIER(asked_bytes),
+    TIER(waste_bytes), TIER(peak_in_use), TIER(peak_owned), TIER(collected),
 };
 
 #define POOL(name) \
     { #name, offsetof(bp_stats, name) }
 static const field pool_fields[] = {
-    POOL(requests),      POOL(total_get),       POOL(total_put),        POOL(discarded),
-    POOL(discarded_put), POOL(discarded_bytes), POOL(in_use),           POOL(in_use_bytes),
-    POOL(idle_bytes),    POOL(owned_bytes),     POOL(peak_owned_bytes), POOL(reserved_bytes),
-    POOL(trimmed_bytes), POOL(exported),
+    POOL(requests),          POOL(total_get),       POOL(total_put),        POOL(discarded),
+    POOL(discarded_put),     POOL(discarded_bytes), POOL(in_use),           POOL(in_use_bytes),
+    POOL(idle_bytes),        POOL(owned_bytes),     POOL(peak_owned_bytes), POOL(reserved_bytes),
+    POOL(trimmed_bytes),     POOL(exported),        POOL(asked_bytes),      POOL(waste_bytes),
+    POOL(peak_in_use_bytes), POOL(resident_bytes),  POOL(returned_bytes),   POOL(trims),
+    POOL(collected),         POOL(double_releases),
 };
 
 static void push_fields(lua_State *L, const void *from, const field *fields, size_t count) {
@@ -38,6 +42,7 @@ typedef struct snapshot {
     bp_stats stats;
     uint64_t pinned;
     char name[64];
+    time_t time;
     size_t recent_count;
     uint64_t recent[];
 } snapshot;
@@ -49,6 +54,7 @@ static const snapshot *take_snapshot(lua_State *L) {
     bp_pool *pool = p->pool;
     s->pinned = bpl_pinned_bytes(p->ledger);
     bp_pool_stats(pool, &s->stats);
+    s->time = time(NULL);
     memcpy(s->name, bp_pool_name(pool), strlen(bp_pool_name(pool)) + 1);
     s->recent_count = bp_pool_recent(pool, s->recent, most);
     return s;
@@ -72,11 +78,23 @@ static void push_recent(lua_State *L, const snapshot *s) {
     }
 }
 
+static void push_histogram(lua_State *L, const bp_stats *s) {
+    lua_createtable(L, (int)s->bucket_count, 0);
+    for (size_t i = 0; i < s->bucket_count; i++) {
+        lua_createtable(L, 0, 2);
+        bpl_pushcount(L, s->histogram[i].le);
+        lua_setfield(L, -2, "le");
+        bpl_pushcount(L, s->histogram[i].count);
+        lua_setfield(L, -2, "count");
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
 int bpl_pool_get_pool_stats(lua_State *L) {
     lua_settop(L, 1);
     const snapshot *s = take_snapshot(L);
     const bpl_state *state = bpl_check_state(L);
-    lua_createtable(L, 0, 20);
+    lua_createtable(L, 0, 36);
     lua_pushstring(L, s->name);
     lua_setfield(L, -2, "name");
     push_fields(L, &s->stats, pool_fields, sizeof pool_fields / sizeof pool_fields[0]);
@@ -84,8 +102,14 @@ int bpl_pool_get_pool_stats(lua_State *L) {
     lua_setfield(L, -2, "max_idle");
     bpl_pushcount(L, s->stats.threads);
     lua_setfield(L, -2, "threads");
+    lua_pushnumber(L, s->stats.uptime_seconds);
+    lua_setfield(L, -2, "uptime");
+    bpl_pushcount(L, (uint64_t)s->time);
+    lua_setfield(L, -2, "time");
     push_tiers(L, &s->stats);
     lua_setfield(L, -2, "pools");
+    push_histogram(L, &s->stats);
+    lua_setfield(L, -2, "histogram");
     push_recent(L, s);
     lua_setfield(L, -2, "recent_lengths");
     bpl_pushcount(L, s->pinned);

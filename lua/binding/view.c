@@ -26,7 +26,7 @@ static int l_release_function(lua_State *L) {
     }
     lua_settop(L, 0);
     lua_pushvalue(L, at);
-    bpl_handle *h = bpl_check_handle(L, 1, "bytes");
+    bpl_handle *h = bpl_check_release(L, 1, "bytes");
     lua_pushnil(L);
     lua_replace(L, at);
     bpl_handle_release(L, 1, h);

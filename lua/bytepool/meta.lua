@@ -83,6 +83,16 @@ function Pool:close() end
 ---@field idle integer = cached + depot
 ---@field cached integer idle in thread caches
 ---@field depot integer idle behind them
+---@field asked_bytes integer lengths of its gets, summed
+---@field waste_bytes integer = size * get - asked_bytes
+---@field peak_in_use integer sampled: the highest that snapshots and slow gets saw, never above the true peak
+---@field peak_owned integer highest owned so far, exact
+---@field collected integer handles that the collector gave back
+
+--- Requests of a length up to le and above the le before.
+---@class bytepool.Bucket
+---@field le integer bytes
+---@field count integer at least 1
 
 ---@class bytepool.Stats
 ---@field name string
@@ -105,6 +115,17 @@ function Pool:close() end
 ---@field threads integer thread caches
 ---@field pinned_bytes integer of blocks that only slices of this Lua state hold, what these do not show
 ---@field gc bytepool.Pacing of this Lua state, over all its pools
+---@field asked_bytes integer sum over the tiers
+---@field waste_bytes integer sum over the tiers
+---@field peak_in_use_bytes integer sampled, as a tier's peak_in_use
+---@field resident_bytes integer an estimate: blocks owned and what describes them, as if written whole
+---@field returned_bytes integer memory of blocks given back to the system, summed
+---@field trims integer calls of trim
+---@field collected integer sum over the tiers, and of oversize buffers
+---@field double_releases integer releases of dead buffers and raw pointers that were refused
+---@field uptime number seconds since the pool was made
+---@field time integer unix time of the snapshot, seconds
+---@field histogram bytepool.Bucket[] lengths of all requests, rising; a tier's size ends a bucket
 ---@field recent_lengths integer[] lengths of the last requests, oldest first
 
 --- A snapshot: a new plain table.

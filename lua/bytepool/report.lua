@@ -144,7 +144,8 @@ local function default_encode()
     return function(value)
         -- An empty Lua table is an object to lua-cjson. The quotes keep this
         -- from matching inside a string, where they would be escaped.
-        return (own.encode(value):gsub('"recent_lengths":{}', '"recent_lengths":[]'))
+        local text = own.encode(value):gsub('"recent_lengths":{}', '"recent_lengths":[]')
+        return (text:gsub('"histogram":{}', '"histogram":[]'))
     end
 end
 

@@ -93,7 +93,7 @@ end
 
 local function shown(v)
     if not v.value then return "-" end
-    local formats = {x = "%.2f", ns = "%.2f ns", B = "%.1f B", [""] = "%d"}
+    local formats = {x = "%.2f", ns = "%.2f ns", us = "%.1f us", B = "%.1f B", [""] = "%d"}
     return formats[v.unit]:format(v.value)
 end
 

@@ -45,6 +45,7 @@ local plan = {
     {"scale", "bytes128", all, rounds = 3},
     {"scale", "bytes4096", {"pool"}, rounds = 3},
     {"scale", "count", {"pool"}},
+    {"scale", "snapshot", {"pool"}},
     {lua, "", {"luajit"}},
 }
 

@@ -1,10 +1,11 @@
 /* What must not grow: a million live buffers, 64 tiers, 200 pools, 64 threads that come
- * and go, the bytes kept for a block, and the lines that live blocks share.
+ * and go, snapshots beside two busy threads, the bytes kept for a block, and the lines that live
+ * blocks share.
  *
  * `small` is what the others are held against: a pair or burst of 128 bytes in a pool of
  * 15 tiers that has nothing else to do.
  *
- *     scale SIDE live|count|bytes64|bytes128|bytes4096       count: side pool only
+ *     scale SIDE live|count|snapshot|bytes64|bytes128|bytes4096    count, snapshot: side pool only
  */
 #include "side.h"
 
@@ -194,6 +195,79 @@ static void run_threads(void) {
     bp_pool_destroy(j.pool);
 }
 
+/* ---- snapshots ------------------------------------------------------------------- */
+
+enum { RUNNERS = 2, WINDOWS = 10, SNAPSHOTS = 10 };
+
+typedef struct runner {
+    job j;
+    unsigned processor;
+    _Alignas(64) atomic_size_t pairs;
+} runner;
+
+static atomic_bool stop;
+
+static void *run_on(void *arg) {
+    runner *r = arg;
+    stay_on(r->processor);
+    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        tiers_in_turn(&r->j, 1024);
+        atomic_fetch_add_explicit(&r->pairs, 1024, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+static size_t pairs_of(runner *r) { return atomic_load(&r[0].pairs) + atomic_load(&r[1].pairs); }
+
+/* ns of a pair on each thread in a tenth of a second by the wall's clock; with a snapshot each
+ * 10 ms where `took` is not NULL, which gets their own times. */
+static double window(runner *r, double *took) {
+    static bp_stats s;
+    struct timespec pause = {0, 10 * 1000 * 1000};
+    size_t before = pairs_of(r);
+    double start = clock_ns(CLOCK_MONOTONIC);
+    for (size_t i = 0; i < SNAPSHOTS; i++) {
+        nanosleep(&pause, NULL);
+        if (took != NULL) {
+            double began = clock_ns(CPU);
+            bp_pool_stats(r->j.pool, &s);
+            took[i] = clock_ns(CPU) - began;
+        }
+    }
+    double passed = clock_ns(CLOCK_MONOTONIC) - start;
+    return passed * RUNNERS / (double)(pairs_of(r) - before);
+}
+
+/* One pool of 64 tiers, two threads that use all of them. Windows with snapshots and without
+ * alternate. */
+static void run_snapshots(void) {
+    static runner r[RUNNERS];
+    static double alone[WINDOWS], beside[WINDOWS], took[WINDOWS * SNAPSHOTS];
+    size_t sizes[TIERS], windows = quick ? 1 : WINDOWS;
+    pthread_t threads[RUNNERS];
+    for (size_t i = 0; i < TIERS; i++) sizes[i] = 128 + i * 1000;
+    job j = {.pool = pool_with(sizes, TIERS), .sizes = sizes, .sizes_mask = TIERS - 1};
+    for (unsigned i = 0; i < RUNNERS; i++) {
+        r[i].j = j;
+        r[i].processor = i;
+        if (pthread_create(&threads[i], NULL, run_on, &r[i]) != 0) die("no thread");
+    }
+    (void)window(r, took);
+    for (size_t w = 0; w < windows; w++) {
+        alone[w] = window(r, NULL);
+        beside[w] = window(r, took + w * SNAPSHOTS);
+    }
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < RUNNERS; i++) pthread_join(threads[i], NULL);
+    qsort(alone, windows, sizeof *alone, rising);
+    qsort(beside, windows, sizeof *beside, rising);
+    qsort(took, windows * SNAPSHOTS, sizeof *took, rising);
+    print("snapshot", 0, took[windows * SNAPSHOTS / 2]);
+    print("snapshot_pair_without", 0, alone[windows / 2]);
+    print("snapshot_pair_beside", 0, beside[windows / 2]);
+    bp_pool_destroy(j.pool);
+}
+
 /* ---- bytes ----------------------------------------------------------------------- */
 
 /* Resident bytes of this process; exact, unlike /proc/self/statm. */
@@ -269,6 +343,7 @@ int main(int argc, char **argv) {
         size_t n = strtoul(only + 5, NULL, 10);
         run_bytes(s, n, n < 4096);
     }
+    if (s == POOL && wanted(only, "snapshot")) run_snapshots();
     if (s == POOL && wanted(only, "count")) {
         run_small();
         run_tiers();

@@ -11,9 +11,10 @@
 #define BENCH_SIDE_H
 
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* dladdr, RTLD_DEFAULT */
+#define _GNU_SOURCE /* dladdr, RTLD_DEFAULT, sched_setaffinity */
 #endif
 #include <dlfcn.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,25 @@ static inline double measure(loop_fn *loop, job *j, clockid_t clock) {
     for (size_t i = 0; i < chunks; i++) ns[i] = time_of(loop, j, count, clock) / (double)count;
     qsort(ns, chunks, sizeof *ns, rising);
     return ns[chunks / 4];
+}
+
+/* The calling thread, and what it starts, on the allowed processor of that number. */
+static inline void stay_on(unsigned number) {
+#ifdef __linux__
+    static cpu_set_t allowed;
+    cpu_set_t one;
+    if (CPU_COUNT(&allowed) == 0) sched_getaffinity(0, sizeof allowed, &allowed);
+    number %= (unsigned)CPU_COUNT(&allowed);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && number-- == 0) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            (void)sched_setaffinity(0, sizeof one, &one);
+        }
+    }
+#else
+    (void)number;
+#endif
 }
 
 /* ---- the program ------------------------------------------------------------ */

@@ -1,7 +1,7 @@
 -- What bytepool is held against, as functions of the results.
 --
 -- A verdict: name, limit, value (nil where it could not be measured), met, unit ("x": a
--- ratio), and a note on what the value was compared with. Values are compared as they
+-- ratio; ns, us, B), and a note on what the value was compared with. Values are compared as they
 -- are printed, to two decimals.
 
 local figures = require "figures"
@@ -100,6 +100,10 @@ local function judge_scale(r, list)
     of("64 threads that come and go, burst of 64", "threads64_burst64", "small_burst64")
     of("after those threads, pair", "after_threads_pair", "small_pair")
     of("after those threads, burst of 64", "after_threads_burst64", "small_burst64")
+    of("two threads, a snapshot of 64 tiers every 10 ms", "snapshot_pair_beside", "snapshot_pair_without", 1.05)
+    list[#list].note = "of none"
+    local ns = r:median("snapshot", "pool")
+    table.insert(list, verdict("scale such a snapshot", ns and ns / 1000, 50, {unit = "us"}))
     for _, n in ipairs {64, 128, 4096} do
         table.insert(list, verdict("scale bytes kept for a block of " .. size_text(n),
             r:median("block_bytes/" .. n, "pool"), 64, {unit = "B"}))

@@ -7,32 +7,12 @@
 #include "side.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
 static const size_t sizes[] = {128, 512, 4096, 65536, 262144, 1048576, 2097152};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 static atomic_bool stop;
-
-/* The calling thread, and what it starts, on the allowed processor of that number. */
-static void stay_on(unsigned number) {
-#ifdef __linux__
-    static cpu_set_t allowed;
-    cpu_set_t one;
-    if (CPU_COUNT(&allowed) == 0) sched_getaffinity(0, sizeof allowed, &allowed);
-    number %= (unsigned)CPU_COUNT(&allowed);
-    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (CPU_ISSET(cpu, &allowed) && number-- == 0) {
-            CPU_ZERO(&one);
-            CPU_SET(cpu, &one);
-            (void)sched_setaffinity(0, sizeof one, &one);
-        }
-    }
-#else
-    (void)number;
-#endif
-}
 
 static void start(pthread_t *t, void *(*body)(void *), void *arg) {
     if (pthread_create(t, NULL, body, arg) != 0) die("no thread");

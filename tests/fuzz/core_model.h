@@ -15,7 +15,7 @@ typedef struct model {
     bool closed;
     size_t tiers[BP_MAX_TIERS], tier_count, max_idle, recent_size;
     bool exact;
-    uint64_t got[BP_MAX_TIERS + 1], put[BP_MAX_TIERS + 1], alone_lengths;
+    uint64_t got[BP_MAX_TIERS + 1], put[BP_MAX_TIERS + 1], asked[BP_MAX_TIERS + 1];
     uint64_t requests, recent[RING];
     size_t live, live_bytes, largest, exported;
     unsigned requester; /* the first thread that got something here */
@@ -91,7 +91,7 @@ static void model_got(model *m, size_t length, size_t tier) {
     m->got[tier]++;
     size_t block = tier < m->tier_count ? m->tiers[tier] : length;
     m->largest = block > m->largest ? block : m->largest;
-    if (tier == m->tier_count) m->alone_lengths += length;
+    m->asked[tier] += length;
 }
 
 /* A block came back; a closed pool goes with its last one. */
@@ -125,10 +125,11 @@ static void compare_tiers(const model *m, const bp_stats *s) {
         must(s->tiers[t].size == m->tiers[t], "size of a tier");
         must(s->tiers[t].get == m->got[t], "get of a tier");
         must(s->tiers[t].put == m->put[t], "put of a tier");
+        must(s->tiers[t].asked_bytes == m->asked[t], "asked_bytes of a tier");
     }
     must(s->discarded == m->got[m->tier_count], "discarded");
     must(s->discarded_put == m->put[m->tier_count], "discarded_put");
-    must(s->discarded_bytes == m->alone_lengths, "discarded_bytes");
+    must(s->discarded_bytes == m->asked[m->tier_count], "discarded_bytes");
 }
 
 static void compare(const model *m, bool deep) {
