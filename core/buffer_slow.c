@@ -52,6 +52,9 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
         errno = ENOMEM;
         return NULL;
     }
+    if (pool->debug) {
+        bp__debug_issue(pool, b, n);
+    }
     if (pool->zero_get && b->bin != BP_BIN_NONE) { /* an alone one is new memory each time */
         memset(bp_buffer_data(b), 0, pool->sizes[b->bin]);
     }
@@ -136,13 +139,14 @@ int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b) {
     if (pool->zero_release && b->bin != BP_BIN_NONE) { /* an alone one goes to the system */
         wipe(bp_buffer_data(b), pool->sizes[b->bin]);
     }
+    int status = pool->debug && !bp__debug_retire(pool, b) ? BP_ERR_OVERRUN : BP_OK;
     bp_poke(&b->refs, 0u);
     if (c == NULL) {
         c = bp__cache_attach(pool);
     }
     if (c == NULL) {
         release_uncached(pool, b);
-        return BP_OK;
+        return status;
     }
     honour_trim(c);
     if (b->bin == BP_BIN_NONE) {
@@ -153,7 +157,7 @@ int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b) {
     } else {
         bp__cache_store_slow(c, b);
     }
-    return BP_OK;
+    return status;
 }
 
 /* Ordered, so that whoever sees the bit sees all that was written before. */

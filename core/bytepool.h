@@ -60,7 +60,8 @@ typedef enum bp_status {
     BP_ERR_LIMIT = -7,   /* a fixed limit: pools, references, idle cap */
     BP_ERR_EXISTS = -8,  /* an open pool has that name */
     BP_ERR_TOKEN = -9,   /* not a token, or one that was used already */
-    BP_ERR_COPY = -10    /* a token of another loaded copy of this library */
+    BP_ERR_COPY = -10,   /* a token of another loaded copy of this library */
+    BP_ERR_OVERRUN = -11 /* given back, but bytes behind its end were written: options.debug */
 } bp_status;
 
 /* A short English text for a status, never NULL. */
@@ -94,6 +95,10 @@ typedef struct bp_options {
     size_t region_size; /* address space reserved first; 0 chooses. Further regions are as
                            large as all before them together, up to 16 GiB */
     bp_zero zero;
+    bool debug;       /* finds writes behind a block's capacity, when its last reference goes, and
+                   to idle blocks, when they are handed out again; counted in the statistics. A
+                   block costs a line more, get and release the time to fill and look through
+                   it. With AddressSanitizer it names the instruction */
     const char *name; /* for bp_pool_open and reports; copied, at most 63 bytes; no
                            other open pool may have it. NULL or "": none */
 } bp_options;
@@ -157,7 +162,8 @@ BP_API int bp_buffer_retain(bp_buffer *b);
 
 /* One reference less; the last one takes the buffer back. `pool` is the pool it
  * came from. BP_ERR_DEAD: there was none to give back (seen only until the block
- * is handed out again, or its slab used anew after a trim). BP_ERR_KIND: it is raw. */
+ * is handed out again, or its slab used anew after a trim). BP_ERR_KIND: it is raw.
+ * BP_ERR_OVERRUN. */
 BP_API int bp_buffer_release(bp_pool *pool, bp_buffer *b);
 
 /* release for a sole owner. BP_ERR_SHARED: others hold references, nothing
@@ -213,7 +219,7 @@ BP_API void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity);
 
 /* Gives it back. Nothing around the pointer is trusted: BP_ERR_FOREIGN for one
  * that is not the start of a block of this pool, BP_ERR_DEAD for one given back
- * already, BP_ERR_KIND for the payload of a bp_buffer. A stale pointer whose
+ * already, BP_ERR_KIND for the payload of a bp_buffer, BP_ERR_OVERRUN. A stale pointer whose
  * block was handed out raw again cannot be told from a good one. */
 BP_API int bp_raw_put(bp_pool *pool, void *p);
 
@@ -277,9 +283,10 @@ typedef struct bp_stats {
     uint64_t double_releases;   /* release, put and raw_put refused with BP_ERR_DEAD, and what
                                    bp_pool_count_dead was told */
     uint64_t exported;          /* tokens that nobody imported yet */
-    size_t max_idle;            /* the option */
-    size_t threads;             /* thread caches attached */
-    double uptime_seconds;      /* since bp_pool_create, by the monotonic clock */
+    uint64_t overruns, late_writes; /* debug: blocks written behind their end, or when idle */
+    size_t max_idle;                /* the option */
+    size_t threads;                 /* thread caches attached */
+    double uptime_seconds;          /* since bp_pool_create, by the monotonic clock */
     size_t bucket_count;
     bp_tier_stats tiers[BP_MAX_TIERS];
     /* The lengths of all requests, oversize ones too, exact; rising, only those that are not
@@ -308,6 +315,8 @@ BP_API size_t bp_pool_recent(bp_pool *pool, uint64_t *out, size_t max);
 /* The tier sizes, rising, tier_count of them, which is stored where count is not
  * NULL. Valid as long as the pool. */
 BP_API const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count);
+
+BP_API bool bp_pool_is_debug(const bp_pool *pool); /* options.debug */
 
 /* "" where none was given. */
 BP_API const char *bp_pool_name(const bp_pool *pool);

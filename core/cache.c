@@ -54,7 +54,7 @@ static size_t plan(const bp_pool *pool, uint32_t *counts) {
 
 static void bin_open(const bp_pool *pool, bp_bin *bin, uint32_t cap) {
     bin->cap = cap;
-    bin->limit = bin->base + (pool->zero_release ? 0 : cap);
+    bin->limit = bin->base + (pool->slow_put ? 0 : cap);
 }
 
 bp_cache *bp__cache_new(bp_pool *pool) {

@@ -77,6 +77,7 @@ uint32_t bp__tier_search(const bp_pool *pool, size_t n); /* of any n; tier_count
 bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *error);
 void bp__depot_plan(bp_pool *pool, unsigned number, size_t size);
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n); /* NULL: n needs a run */
+size_t bp__tail(const bp_pool *pool);               /* bytes behind each block */
 
 /* from region.c */
 bp_region *bp__region_of(bp_pool *pool, uint32_t slab);
@@ -123,6 +124,11 @@ BP_COLD void *bp__raw_get_slow(bp_pool *pool, size_t n, size_t *capacity);
 int bp__raw_put_other(bp_pool *pool, void *p); /* not the block that this thread got last */
 BP_COLD int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b); /* no reference is left */
 BP_COLD int bp__release_dead(bp_pool *pool);                      /* counts; BP_ERR_DEAD */
+
+/* from debug.c: only for pools with debug. The block is the caller's alone. */
+void bp__debug_issue(bp_pool *pool, bp_buffer *b, size_t n);
+bool bp__debug_retire(bp_pool *pool, bp_buffer *b); /* false: bytes behind it were written */
+void bp__debug_forget(void *p, size_t bytes);       /* memory that goes back to the system */
 
 /* from thread.c */
 extern __attribute__((visibility("hidden"))) BP_TLS bp_thread *bp__thread;

@@ -31,6 +31,8 @@ const char *bp_strerror(int status) {
         return "an open pool has that name";
     case BP_ERR_TOKEN:
         return "no such token, or it was used already";
+    case BP_ERR_OVERRUN:
+        return "bytes behind the end were overwritten";
     case BP_ERR_COPY:
         return "token of another loaded copy of bytepool";
     default:
@@ -83,7 +85,9 @@ static void configure(bp_pool *pool, const bp_options *o) {
     pool->recent_exact = o->recent_mode == BP_RECENT_EXACT && o->recent_size > 0;
     pool->zero_get = o->zero == BP_ZERO_GET;
     pool->zero_release = o->zero == BP_ZERO_RELEASE;
-    pool->slow_get = pool->recent_exact || pool->zero_get;
+    pool->debug = o->debug;
+    pool->slow_get = pool->recent_exact || pool->zero_get || pool->debug;
+    pool->slow_put = pool->zero_release || pool->debug;
     bp__tier_index(pool);
     if (o->name != NULL) {
         memcpy(pool->name, o->name, strlen(o->name) + 1);
@@ -226,5 +230,7 @@ const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count) {
     }
     return pool->sizes;
 }
+
+bool bp_pool_is_debug(const bp_pool *pool) { return pool->debug; }
 
 const char *bp_pool_name(const bp_pool *pool) { return pool->name; }

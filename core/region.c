@@ -176,7 +176,11 @@ void bp__slab_give(bp_pool *pool, uint32_t slab) {
     bp_region *r = bp__region_of(pool, slab);
     uint32_t at = local(slab);
     uint32_t run = r->slabs[at].run;
-    bp__sys_decommit(r->data + ((size_t)at << BP_SLAB_SHIFT), (size_t)run << BP_SLAB_SHIFT);
+    uint8_t *data = r->data + ((size_t)at << BP_SLAB_SHIFT);
+    if (pool->debug) {
+        bp__debug_forget(data, (size_t)run << BP_SLAB_SHIFT);
+    }
+    bp__sys_decommit(data, (size_t)run << BP_SLAB_SHIFT);
     bp__sys_decommit(r->headers + at * r->header_stride, r->header_stride);
     pthread_mutex_lock(&pool->region_lock);
     for (uint32_t i = 0; i < run; i++) {
@@ -193,6 +197,9 @@ void bp__regions_free(bp_pool *pool) {
     uint32_t regions = bp_peek(&pool->region_count);
     for (uint32_t i = 0; i < regions; i++) {
         bp_region *r = bp_peek(&pool->regions[i]);
+        if (pool->debug) {
+            bp__debug_forget(r->data, (size_t)bp_peek(&r->bump) << BP_SLAB_SHIFT);
+        }
         bp__sys_unmap(r->base, r->bytes);
         bp__sys_free(r);
     }

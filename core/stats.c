@@ -301,6 +301,8 @@ void bp_pool_stats(bp_pool *pool, bp_stats *out) {
     out->collected += bp_peek(&pool->alone_collected);
     out->double_releases = bp_peek(&pool->double_releases);
     out->exported = bp_peek(&pool->exported);
+    out->overruns = bp_peek(&pool->overruns);
+    out->late_writes = bp_peek(&pool->late_writes);
     out->max_idle = pool->max_idle;
     out->uptime_seconds = bp__sys_seconds() - pool->created;
     uint32_t regions = bp_acquire(&pool->region_count);

@@ -89,14 +89,15 @@
 #define BP_RAW_REF      (BP_RAW_MARK | 1u) /* refs of a block that is out raw */
 #define BP_BUCKETS      (64 * 8 + 8)       /* of any length, see bp__bucket */
 #define BP_CELLS        BP_MAX_BUCKETS     /* cell of a get: its bucket + its tier */
+#define BP_CANARY       16u                /* bytes behind a block of a debug pool */
 #define BP_REFS(refs)   ((refs) & ~(BP_RAW_MARK | BP_FROZEN_BIT))
 
 /* A header. All zero: never handed out. Idle: refs 0. `bin`, `slab`, `index` and
  * `to_data` are written once, when the block is carved; the rest by its getter. */
 struct bp_buffer {
     _Atomic uint32_t refs;
-    uint8_t bin; /* its tier, or BP_BIN_NONE for an alone block */
-    uint8_t pad;
+    uint8_t bin;             /* its tier, or BP_BIN_NONE for an alone block */
+    uint8_t marked;          /* idle and filled with debug.c's pattern */
     uint16_t generation;     /* of the tier table; 0 until tables can change */
     uint64_t length;         /* as asked for */
     _Atomic int64_t to_data; /* bytes from this header to the payload */
@@ -238,8 +239,9 @@ struct bp_pool {
     _Alignas(64) _Atomic uint32_t slot; /* 0 once the pool is closed */
     uint32_t tier_count;
     bool recent_exact;
-    bool slow_get;                  /* no bucket names a tier: every get takes its slow half */
-    bool zero_get, zero_release;    /* the latter: bins take nothing in the fast half */
+    bool slow_get; /* no bucket names a tier: every get takes its slow half */
+    bool slow_put; /* bins take nothing in the fast half */
+    bool zero_get, zero_release, debug;
     size_t sizes[BP_MAX_TIERS + 1]; /* then SIZE_MAX */
     uint8_t bucket[BP_BUCKETS];     /* bucket of n - 1 -> lowest tier to try */
 
@@ -254,7 +256,8 @@ struct bp_pool {
     _Atomic uint64_t trimmed_bytes;
     _Atomic uint64_t returned_bytes; /* footprints of blocks given back to the system */
     _Atomic uint64_t peak_in_use_bytes;
-    _Atomic uint64_t exported; /* tokens out */
+    _Atomic uint64_t overruns, late_writes; /* debug */
+    _Atomic uint64_t exported;              /* tokens out */
     _Atomic uint64_t double_releases;
     _Atomic uint64_t trims;
     _Atomic uint32_t slabs_used;

@@ -49,22 +49,47 @@ bpl_pool *bpl_to_pool(lua_State *L, int arg) {
     return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p : NULL;
 }
 
-bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method) {
+/* What a traced handle knows of its life goes into the message. */
+int bpl_raise_dead(lua_State *L, const bpl_handle *h, const char *method, bool release) {
+    bpl_state *s = bpl_state_of(L);
+    const bpl_record *found = s != NULL ? bpl_record_of(s, h) : NULL;
+    bpl_event e = {.record = {.site = NULL}};
+    const bpl_record *r = &e.record;
+    if (found != NULL) {
+        e.record = *found;
+    }
+    if (release && s != NULL && bpl_ledger_lives(s, h->ledger)) {
+        bp_pool_count_dead(h->ledger->pool);
+        if (found != NULL) {
+            bpl_blame(h->ledger, BPL_OVER_RELEASE, found, bpl_capacity(h), &e);
+            bpl_tell(L, s, &e);
+        }
+    }
+    if (r->site == NULL) {
+        return bpl_raise(L, "%s: buffer already released", method);
+    }
+    return bpl_raise(L, "%s: buffer already released (got at %s%s%s, last released %s%s)", method,
+                     r->site->s, r->tag != NULL ? ", tag " : "", r->tag != NULL ? r->tag->s : "",
+                     r->end != NULL ? "at " : "by the collector or a scope",
+                     r->end != NULL ? r->end->s : "");
+}
+
+static bpl_handle *check_live(lua_State *L, int arg, const char *method, bool release) {
     bpl_handle *h = bpl_to_handle(L, arg);
     if (h == NULL) {
         bpl_raise(L, "%s: self must be a bytepool buffer, got %s", method, bpl_typename(L, arg));
     } else if (h->owned == 0) {
-        bpl_raise(L, "%s: buffer already released", method);
+        bpl_raise_dead(L, h, method, release);
     }
     return h;
 }
 
+bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method) {
+    return check_live(L, arg, method, false);
+}
+
 bpl_handle *bpl_check_release(lua_State *L, int arg, const char *method) {
-    const bpl_handle *h = bpl_to_handle(L, arg);
-    if (h != NULL && h->owned == 0) {
-        bp_pool_count_dead(h->pool);
-    }
-    return bpl_check_handle(L, arg, method);
+    return check_live(L, arg, method, true);
 }
 
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of) {
@@ -73,8 +98,7 @@ bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, cons
         bpl_raise(L, "%s: argument 'buf' must be a bytepool buffer, got %s", method,
                   bpl_typename(L, arg));
     } else if (h->owned == 0) {
-        bp_pool_count_dead(h->pool);
-        bpl_raise(L, "%s: buffer already released", method);
+        bpl_raise_dead(L, h, method, true);
     } else if (h->ledger->pool != of) {
         bpl_raise(L, "%s: argument 'buf' belongs to another pool", method);
     }

@@ -21,7 +21,7 @@
 
 #include "bytepool.h"
 #include "compat.h"
-#include "ledger.h"
+#include "trace.h"
 
 #define BPL_LIVE     lua_upvalueindex(1)
 #define BPL_DEAD     lua_upvalueindex(2)
@@ -56,6 +56,13 @@ typedef struct bpl_handle {
 _Static_assert(sizeof(void *) != 8 || sizeof(bpl_handle) == 64, "what LuaJIT has a block for");
 
 static inline size_t bpl_capacity(const bpl_handle *h) { return (size_t)h->block_size; }
+
+/* For a handle that was just made: whether it is remembered who did. tag may be NULL. */
+static inline void bpl_trace(lua_State *L, bpl_handle *h, const char *tag) {
+    if (bpl_sampled(h->ledger)) {
+        bpl_trace_slow(L, h, tag);
+    }
+}
 
 /* What the sole owner of a whole block may fill, from data on. */
 static inline size_t bpl_room(const bpl_handle *h) { return bpl_capacity(h) - h->front; }
@@ -93,7 +100,9 @@ void bpl_handle_point(bpl_handle *h, bpl_ledger *ledger, bp_buffer *block,
 void bpl_handle_view(bpl_handle *h, const bpl_handle *of);        /* the same as another */
 void bpl_handle_charge(bpl_handle *h, size_t capacity);           /* it moved to such a block */
 void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count); /* a slice of its view */
-void bpl_handle_give_back(bpl_handle *h);                         /* all that it owns */
+int bpl_handle_take(bpl_handle *h);      /* one reference more: what bp_buffer_retain says */
+int bpl_handle_drop(bpl_handle *h);      /* one less; the last ends it. BP_OK or BP_ERR_OVERRUN, */
+int bpl_handle_give_back(bpl_handle *h); /* and so does this, of all that it owns */
 /* NULL: dead, or no handle. */
 static inline bpl_handle *bpl_live(void *handle) {
     bpl_handle *h = handle;
@@ -149,7 +158,8 @@ bpl_handle *bpl_to_blank(lua_State *L, int arg);
 bpl_pool *bpl_to_pool(lua_State *L, int arg); /* closed ones too; NULL: no pool */
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method);
 /* The same for what gives a buffer back: a dead one is counted as released twice. */
-bpl_handle *bpl_check_release(lua_State *L, int arg, const char *method);
+bpl_handle *bpl_check_release(lua_State *L, int arg, const char *method); /* for a release */
+int bpl_raise_dead(lua_State *L, const bpl_handle *h, const char *method, bool release);
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of);
 bpl_pool *bpl_check_open(lua_State *L, const char *method); /* the userdata at 1, */
 bp_pool *bpl_check_pool(lua_State *L, const char *method);  /* and its pool */
@@ -168,10 +178,11 @@ size_t bpl_check_place(lua_State *L, int arg, const bpl_handle *h, size_t bytes,
 void bpl_set_metatable(lua_State *L, int arg, int upvalue);
 bpl_handle *bpl_push_dead(lua_State *L); /* a new handle that owns nothing yet */
 int bpl_make_blanks(lua_State *L);
-int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool,
-             size_t n);                                        /* to return; 1, or nil, message */
-void bpl_push_upvalues(lua_State *L);                          /* the four */
-void bpl_handle_release(lua_State *L, int arg, bpl_handle *h); /* one reference; the last ends it */
+int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n,
+             const char *tag);        /* to return; 1, or nil, message */
+void bpl_push_upvalues(lua_State *L); /* the four */
+void bpl_handle_release(lua_State *L, int arg, bpl_handle *h,
+                        const char *method); /* one reference; the last ends it */
 extern const luaL_Reg bpl_buffer_methods[];
 extern const luaL_Reg bpl_buffer_meta[];
 
@@ -199,7 +210,8 @@ void bpl_reset(bpl_handle *h);
 const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle); /* not empty */
 int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
                    const char *method); /* of the handle at 1; hold: a dead handle, or NULL */
-int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* of the handle at 1 */
+int bpl_view_into(lua_State *L, bpl_handle *other, const char *method);  /* of the handle at 1 */
+int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* the same, traced */
 int bpl_pool_builder(lua_State *L);
 int bpl_buffer_putf(lua_State *L); /* upvalue 4: string.format */
 

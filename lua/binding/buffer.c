@@ -61,7 +61,7 @@ int bpl_make_blanks(lua_State *L) {
     return 0;
 }
 
-int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n) {
+int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n, const char *tag) {
     bp_buffer *block = bp_buffer_get(pool->pool, n);
     if (block == NULL) {
         lua_pushnil(L);
@@ -69,29 +69,68 @@ int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n) {
         return 2;
     }
     bpl_handle_point(h, pool->ledger, block, n);
+    bpl_trace(L, h, tag);
     return 1;
 }
 
-void bpl_handle_release(lua_State *L, int arg, bpl_handle *h) {
+/* Gives back one reference or all. True where bytes behind the end were overwritten, which is
+ * counted by then, and the listener knows: *e has the record. */
+static bool let_go(lua_State *L, bpl_handle *h, bool all, bpl_event *e) {
+    bpl_ledger *l = h->ledger;
+    bpl_state *s = l->state;
+    const bpl_record *r = bpl_record_of(s, h);
+    size_t bytes = bpl_capacity(h);
+    *e = (bpl_event){.kind = BPL_OVERRUN};
+    if (r != NULL) {
+        e->record = *r;
+    }
+    s->uses++;
+    bool overrun = (all ? bpl_handle_give_back(h) : bpl_handle_drop(h)) == BP_ERR_OVERRUN;
+    if (overrun) {
+        if (bpl_ledger_lives(s, l)) {
+            const bpl_record copy = e->record;
+            bpl_blame(l, BPL_OVERRUN, &copy, bytes, e);
+        }
+        bpl_tell(L, s, e);
+    }
+    bpl_state_drop(s);
+    return overrun;
+}
+
+void bpl_handle_release(lua_State *L, int arg, bpl_handle *h, const char *method) {
+    bool traced = h->trace != 0;
+    if (traced) {
+        bpl_trace_event(L, h, true);
+    }
     if (h->owned == 1) {
         bpl_set_metatable(L, arg, BPL_DEAD);
     }
-    (void)bytepool_handle_release(h, NULL, 0);
+    bpl_event e;
+    if (!traced) {
+        (void)bpl_handle_drop(h);
+    } else if (let_go(L, h, false, &e)) {
+        bpl_raise(L, "%s: bytes behind the end of the buffer were overwritten (got at %s)", method,
+                  e.record.site != NULL ? e.record.site->s : "?");
+    }
 }
 
 /* ---- references --------------------------------------------------------- */
 
 static int l_buffer_retain(lua_State *L) {
-    int status = bytepool_handle_retain(bpl_check_handle(L, 1, "retain"));
+    bpl_handle *h = bpl_check_handle(L, 1, "retain");
+    int status = bpl_handle_take(h);
     if (status != BP_OK) {
         return bpl_raise(L, "retain: %s", bp_strerror(status));
+    }
+    if (h->trace != 0) {
+        bpl_trace_event(L, h, false);
     }
     lua_settop(L, 1);
     return 1;
 }
 
 static int l_buffer_release(lua_State *L) {
-    bpl_handle_release(L, 1, bpl_check_release(L, 1, "release"));
+    bpl_handle_release(L, 1, bpl_check_release(L, 1, "release"), "release");
     return 0;
 }
 
@@ -101,16 +140,33 @@ static int l_buffer_ref_count(lua_State *L) {
     return 1;
 }
 
+/* The memory goes back before the listener hears of it. */
+static void collected(lua_State *L, bpl_handle *h) {
+    if (h->owned == 0) {
+        return;
+    }
+    bpl_state *s = h->ledger->state;
+    bpl_event e, overrun;
+    const bpl_record *r = bpl_record_of(s, h);
+    if (r != NULL) {
+        bpl_blame(h->ledger, BPL_COLLECTED, r, bpl_capacity(h), &e);
+    }
+    bp_buffer_count_collected(h->ledger->pool, h->block);
+    s->uses++;
+    (void)let_go(L, h, true, &overrun);
+    if (r != NULL) {
+        bpl_tell(L, s, &e);
+    }
+    bpl_state_drop(s);
+}
+
 /* A handle that __gc has seen is dead, also when a script called it by hand or
  * brought the userdata back; a blank can not be filled any more, for it is finalized only
  * once. Silent about anything else: an error here would come out of a stranger's allocation. */
 static int l_buffer_gc(lua_State *L) {
     bpl_handle *h = bpl_to_handle(L, 1);
     if (h != NULL) {
-        if (h->owned > 0) {
-            bp_buffer_count_collected(h->pool, h->block);
-        }
-        bpl_handle_give_back(h);
+        collected(L, h);
     } else {
         h = bpl_to_blank(L, 1);
         if (h != NULL) {
@@ -125,7 +181,13 @@ static int l_buffer_close(lua_State *L) {
     if (h == NULL) {
         return bpl_raise(L, "__close: self must be a bytepool buffer, got %s", bpl_typename(L, 1));
     }
-    bpl_handle_give_back(h);
+    if (h->owned > 0 && h->trace != 0) {
+        bpl_event e;
+        bpl_trace_event(L, h, true);
+        (void)let_go(L, h, true, &e); /* told, not raised: others of a scope are to follow */
+    } else {
+        (void)bpl_handle_give_back(h);
+    }
     return 0;
 }
 

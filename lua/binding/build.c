@@ -376,7 +376,7 @@ int bpl_pool_builder(lua_State *L) {
     bpl_handle *h = bpl_push_dead(L);
     bpl_pool *pool = bpl_check_open(L, "builder");
     size_t hint = lua_isnil(L, 2) ? 0 : bpl_check_size(L, 2, "builder", "hint");
-    int results = bpl_fill(L, h, pool, hint);
+    int results = bpl_fill(L, h, pool, hint, NULL);
     if (results == 1) {
         h->length = 0;
     }

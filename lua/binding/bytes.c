@@ -25,12 +25,13 @@ int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count, co
     }
     int at = lua_gettop(L);
     if (hold != NULL) {
-        (void)bpl_share_into(L, hold, method);
+        (void)bpl_view_into(L, hold, method);
         h = hold;
     }
     lua_pushlstring(L, count > 0 ? (const char *)h->data + from : "", count);
     if (hold != NULL) {
-        bpl_handle_release(L, at, hold);
+        bpl_set_metatable(L, at, BPL_DEAD);
+        (void)bpl_handle_give_back(hold);
     }
     return 1;
 }

@@ -5,6 +5,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <stdbool.h>
 
 #if LUA_VERSION_NUM < 502
 #define lua_rawlen lua_objlen
@@ -14,6 +15,18 @@
 #define bpl_newuserdata(L, size) lua_newuserdatauv((L), (size), 0)
 #else
 #define bpl_newuserdata(L, size) lua_newuserdata((L), (size))
+#endif
+
+/* Calls fn(light userdata) in protected mode; on failure the error is on the stack. The older
+ * ones make a function of it within the protection. */
+#if LUA_VERSION_NUM >= 502
+static inline int bpl_cpcall(lua_State *L, lua_CFunction fn, void *p) {
+    lua_pushcfunction(L, fn);
+    lua_pushlightuserdata(L, p);
+    return lua_pcall(L, 1, 0, 0);
+}
+#else
+#define bpl_cpcall lua_cpcall
 #endif
 
 /* Whether the program has stopped the collector; the older ones can not tell. */

@@ -128,7 +128,7 @@ int bytepool_handle_reset(void *handle) {
 int bytepool_handle_slice(void *blank, void *handle, double from, double to) {
     bpl_handle *part = blank;
     bpl_handle *h = bpl_live(handle);
-    if (h == NULL || part == NULL || part->seal != BPL_BLANK_SEAL(part)) {
+    if (h == NULL || part == NULL || part->seal != BPL_BLANK_SEAL(part) || bpl_due(h->ledger)) {
         return NOT_PLAIN;
     }
     size_t at = place(from, h->length + 1);

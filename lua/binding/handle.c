@@ -22,6 +22,7 @@ static void hold(bpl_handle *h, bpl_ledger *ledger, bp_buffer *block, size_t cap
     h->ledger = ledger;
     h->block = block;
     h->block_size = capacity & SIZE_BITS;
+    h->trace = 0;
     bpl_charge(ledger, capacity);
 }
 
@@ -29,6 +30,9 @@ void bpl_handle_charge(bpl_handle *h, size_t capacity) {
     bpl_charge(h->ledger, capacity);
     bpl_discharge(h->ledger, bpl_capacity(h));
     h->block_size = capacity & SIZE_BITS;
+    if (h->trace != 0) {
+        bpl_trace_moved(h);
+    }
 }
 
 void bpl_handle_point(bpl_handle *h, bpl_ledger *ledger, bp_buffer *block, size_t length) {
@@ -65,10 +69,11 @@ void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count) {
 }
 
 /* Dead before the references go: a release can not be entered twice. */
-void bpl_handle_give_back(bpl_handle *h) {
+int bpl_handle_give_back(bpl_handle *h) {
     uint32_t owned = h->owned;
+    int status = BP_OK;
     if (owned == 0) {
-        return;
+        return status;
     }
     bp_pool *pool = h->ledger->pool;
     h->owned = 0;
@@ -77,10 +82,14 @@ void bpl_handle_give_back(bpl_handle *h) {
     if (h->slice != 0) {
         bpl_slice_unlist(h);
     }
+    if (h->trace != 0) {
+        bpl_trace_end(h);
+    }
     bpl_discharge(h->ledger, bpl_capacity(h));
     for (; owned > 0; owned--) {
-        (void)bp_buffer_release(pool, h->block);
+        status = bp_buffer_release(pool, h->block);
     }
+    return status;
 }
 
 static bpl_pool *open_pool(void *pool) {
@@ -110,26 +119,39 @@ int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     return BP_OK;
 }
 
-/* One reference less: BP_OK, or BP_ERR_DEAD. With the last one the userdata gets the
- * metatable `dead`, stored `place` bytes before its memory where place is not 0: so no
- * finalizer runs at its sweep. The collector needs no barrier, since the functions of
- * the module hold that metatable for good. A negative place means a 32-bit reference. */
-int bytepool_handle_release(void *handle, const void *dead, int place) {
+/* Whom C alone may give back knows the caller's line. */
+static bpl_handle *untraced(void *handle) {
     bpl_handle *h = bpl_live(handle);
+    return h != NULL && h->trace == 0 ? h : NULL;
+}
+
+int bpl_handle_drop(bpl_handle *h) {
+    if (h->owned == 1) {
+        return bpl_handle_give_back(h);
+    }
+    h->owned--;
+    return bp_buffer_release(h->ledger->pool, h->block);
+}
+
+/* One reference less: BP_OK, or BP_ERR_DEAD where it is dead or traced. With the last one the
+ * userdata gets the metatable `dead`, stored `place` bytes before its memory: so no finalizer
+ * runs at its sweep. The collector needs no barrier, since the functions of the module hold
+ * that metatable for good. A negative place means a 32-bit reference. */
+int bytepool_handle_release(void *handle, const void *dead, int place) {
+    bpl_handle *h = untraced(handle);
     if (h == NULL) {
         return BP_ERR_DEAD;
     }
     if (h->owned > 1) {
-        h->owned--;
-        return bp_buffer_release(h->ledger->pool, h->block);
+        return bpl_handle_drop(h);
     }
     if (place > 0) {
         memcpy((char *)handle - place, &dead, sizeof dead);
-    } else if (place < 0) {
+    } else {
         uint32_t narrow = (uint32_t)(uintptr_t)dead;
         memcpy((char *)handle + place, &narrow, sizeof narrow);
     }
-    bpl_handle_give_back(h);
+    (void)bpl_handle_give_back(h); /* of a debug pool all are traced */
     return BP_OK;
 }
 
@@ -146,13 +168,17 @@ int bytepool_handle_put(void *handle, void *pool, const void *dead, int place, i
     return bytepool_handle_release(handle, dead, place);
 }
 
-int bytepool_handle_retain(void *handle) {
-    bpl_handle *h = bpl_live(handle);
-    int status = h != NULL ? bp_buffer_retain(h->block) : BP_ERR_DEAD;
+int bpl_handle_take(bpl_handle *h) {
+    int status = bp_buffer_retain(h->block);
     if (status == BP_OK) {
         h->owned++;
     }
     return status;
+}
+
+int bytepool_handle_retain(void *handle) {
+    bpl_handle *h = untraced(handle);
+    return h != NULL ? bpl_handle_take(h) : BP_ERR_DEAD;
 }
 
 /* 0 for a dead one. */

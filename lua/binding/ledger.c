@@ -10,6 +10,7 @@
 void bpl_state_drop(bpl_state *s) {
     if (--s->uses == 0) {
         free(s->spare);
+        bpl_trace_free(s);
         free(s);
     }
 }
@@ -92,6 +93,14 @@ bpl_ledger *bpl_ledger_find(const bpl_state *s, const bp_pool *pool) {
     return l;
 }
 
+bool bpl_ledger_lives(const bpl_state *s, const bpl_ledger *l) {
+    const bpl_ledger *at = s->ledgers;
+    while (at != NULL && at != l) {
+        at = at->next;
+    }
+    return at != NULL;
+}
+
 bool bpl_ledger_ready(bpl_state *s) {
     if (s->spare == NULL) {
         s->spare = calloc(1, sizeof *s->spare);
@@ -109,6 +118,8 @@ bpl_ledger *bpl_ledger_of(bpl_state *s, bp_pool *pool) {
         l->next = s->ledgers;
         s->ledgers = l;
         s->uses++;
+        l->debug = bp_pool_is_debug(pool);
+        bpl_rearm(l);
     }
     return l;
 }
@@ -129,6 +140,7 @@ void bpl_ledger_end(bpl_ledger *l) {
     }
     *at = l->next;
     free(l->slices);
+    bpl_tallies_free(l);
     free(l);
     bpl_state_drop(s);
 }

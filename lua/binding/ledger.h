@@ -40,13 +40,21 @@ typedef struct bpl_state {
     struct bpl_ledger *ledgers;
     struct bpl_ledger *spare; /* made ahead of an import */
     bpl_pacing pacing;
+    struct bpl_trace *trace; /* records and texts; NULL until something is traced */
+    uint32_t forced;         /* calls of expect_balanced under way: every handle is traced */
+    uint32_t random;
+    bool telling; /* a listener runs: what happens meanwhile is counted only */
 } bpl_state;
 
 typedef struct bpl_ledger {
     bp_pool *pool; /* valid while something uses the ledger, or is held */
     bpl_state *state;
-    uint64_t held;              /* bytes; 0: no handle lives */
-    uint32_t uses;              /* pool userdata */
+    uint64_t held;   /* bytes; 0: no handle lives */
+    uint32_t uses;   /* pool userdata */
+    uint32_t sample; /* handles until one is traced, it counted; at 1 C must make it */
+    int level;       /* BPL_OFF and on */
+    bool debug;      /* of the pool: every handle is traced, so that a fault has a site */
+    struct bpl_tally *tallies;
     struct bpl_handle **slices; /* live slices; handle.place is an index + 1 */
     uint32_t slice_count, slice_room;
     struct bpl_ledger *next;
@@ -67,6 +75,7 @@ void bpl_state_drop(bpl_state *s);                              /* one use less 
 bpl_ledger *bpl_ledger_open(bpl_state *s, bp_pool *pool);       /* one use more; NULL: no memory */
 void bpl_ledger_close(bpl_ledger *l);                           /* one use less */
 bpl_ledger *bpl_ledger_find(const bpl_state *s, const bp_pool *pool); /* or NULL */
+bool bpl_ledger_lives(const bpl_state *s, const bpl_ledger *l);       /* trusts no pointer */
 bool bpl_ledger_ready(bpl_state *s);                    /* the next bpl_ledger_of does not fail */
 bpl_ledger *bpl_ledger_of(bpl_state *s, bp_pool *pool); /* for a handle about to be charged */
 void bpl_ledger_end(bpl_ledger *l);                     /* nothing is held or used any more */
@@ -85,8 +94,11 @@ static inline void bpl_discharge(bpl_ledger *l, size_t bytes) {
     }
 }
 
-/* Whether a new handle of that pool must be made by a C method, where the collector may run. */
-static inline bool bpl_due(const bpl_ledger *l) { return l->state->held >= l->state->step_at; }
+/* Whether a new handle of that pool must be made by a C method, for the collector may have to
+ * run, or the handle be traced; else it is counted here. */
+static inline bool bpl_due(bpl_ledger *l) {
+    return l->state->held >= l->state->step_at || l->sample <= 1 || (l->sample--, false);
+}
 
 /* from slices.c */
 void bpl_slice_list(struct bpl_handle *h);   /* h is a slice from now on, */
@@ -94,6 +106,7 @@ void bpl_slice_unlist(struct bpl_handle *h); /* or no longer */
 uint64_t bpl_pinned_bytes(bpl_ledger *l);    /* sorts the list: O(n log n) */
 
 /* from pacing.c */
+double bpl_now(void); /* monotonic seconds */
 void bpl_pacing_start(bpl_state *s);
 void bpl_pacing_cycle(bpl_state *s); /* a collector's cycle has ended */
 void bpl_pace_slow(lua_State *L, bpl_state *s);

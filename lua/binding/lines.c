@@ -8,7 +8,7 @@
 static void end(lua_State *L, bpl_handle *rest) {
     lua_pushnil(L);
     lua_replace(L, REST);
-    bpl_handle_release(L, 1, rest);
+    bpl_handle_release(L, 1, rest, "lines");
 }
 
 /* The next slice, and whether a delimiter ended it; at the end nil. Looks no farther

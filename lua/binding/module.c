@@ -92,6 +92,8 @@ static const luaL_Reg functions[] = {
     {"size_stream", l_size_stream},
     {"writev", bpl_writev},
     {"pacing", bpl_set_pacing},
+    {"on_leak", bpl_on_leak},
+    {"expect", bpl_expect},
     {NULL, NULL},
 };
 

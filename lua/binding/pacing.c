@@ -32,7 +32,7 @@
 #endif
 #define SWEEP_STEP 2048
 
-static double now(void) {
+double bpl_now(void) {
     struct timespec t = {0, 0};
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
@@ -109,7 +109,7 @@ void bpl_pace_slow(lua_State *L, bpl_state *s) {
     }
     lua_pushcfunction(L, l_step);
     lua_pushvalue(L, BPL_STATE);
-    double began = now();
+    double began = bpl_now();
     s->uses++;
     p->stepping = true;
     bool stopped = bpl_gc_stopped(L);
@@ -120,7 +120,7 @@ void bpl_pace_slow(lua_State *L, bpl_state *s) {
         }
     }
     p->stepping = false;
-    p->seconds += now() - began;
+    p->seconds += bpl_now() - began;
     plan(s);
     bpl_state_drop(s);
 }

@@ -25,7 +25,7 @@ int bpl_pool_enter(lua_State *L, bpl_pool *p, bpl_state *s, bp_pool *pool) {
     return 1;
 }
 
-/* new_pools(sizes, name or nil, max_idle or nil, recent_size, exact, region_size, zero):
+/* new_pools(sizes, name or nil, max_idle or nil, recent_size, exact, region_size, zero, debug):
  * bytepool/init.lua has validated all of it and names the options in its errors. */
 int bpl_new_pools(lua_State *L) {
     size_t sizes[BP_MAX_TIERS];
@@ -47,6 +47,7 @@ int bpl_new_pools(lua_State *L) {
     o.recent_mode = lua_toboolean(L, 5) ? BP_RECENT_EXACT : BP_RECENT_RELAXED;
     o.region_size = lua_isnoneornil(L, 6) ? 0 : bpl_check_size(L, 6, "new_pools", "region_size");
     o.zero = (bp_zero)lua_tointeger(L, 7);
+    o.debug = lua_toboolean(L, 8) != 0;
     bpl_pool *p = bpl_push_closed_pool(L);
     bpl_state *s = bpl_check_state(L);
     bp_pool *pool = bp_pool_create(&o, &e);
@@ -62,10 +63,15 @@ int bpl_new_pools(lua_State *L) {
 }
 
 static int get(lua_State *L, const char *method) {
-    lua_settop(L, 2);
+    lua_settop(L, 3);
     bpl_handle *h = bpl_push_dead(L);
     bpl_pool *pool = bpl_check_open(L, method);
-    return bpl_fill(L, h, pool, bpl_check_size(L, 2, method, "n"));
+    size_t n = bpl_check_size(L, 2, method, "n");
+    if (!lua_isnil(L, 3) && lua_type(L, 3) != LUA_TSTRING) {
+        return bpl_raise(L, "%s: argument 'tag' must be a string, got %s", method,
+                         bpl_typename(L, 3));
+    }
+    return bpl_fill(L, h, pool, n, lua_tostring(L, 3));
 }
 
 static int l_pool_get_buffer(lua_State *L) { return get(L, "get_buffer"); }
@@ -79,14 +85,14 @@ static int l_pool_put(lua_State *L) {
     if (refs != 1) {
         return bpl_raise(L, "put: buffer is shared (ref_count %d)", (int)refs);
     }
-    bpl_handle_release(L, 2, h);
+    bpl_handle_release(L, 2, h, "put");
     return 0;
 }
 
 static int l_pool_release_buffer(lua_State *L) {
     bp_pool *pool = bpl_check_pool(L, "release_buffer");
     bpl_handle *h = bpl_check_buffer_arg(L, 2, "release_buffer", pool);
-    bpl_handle_release(L, 2, h);
+    bpl_handle_release(L, 2, h, "release_buffer");
     return 0;
 }
 
@@ -100,7 +106,7 @@ static int l_pool_from_string(lua_State *L) {
     }
     size_t bytes;
     const char *s = lua_tolstring(L, 2, &bytes);
-    int results = bpl_fill(L, h, pool, bytes);
+    int results = bpl_fill(L, h, pool, bytes, NULL);
     if (results == 1) {
         memcpy(h->data, s, bytes);
     }
@@ -244,6 +250,8 @@ const luaL_Reg bpl_pool_methods[] = {
     {"trim", l_pool_trim},
     {"close", l_pool_close},
     {"get_pool_stats", bpl_pool_get_pool_stats},
+    {"leak_level", bpl_pool_leak_level},
+    {"leaks", bpl_pool_leaks},
     {"get_discarded_count", l_pool_get_discarded_count},
     {"get_available_sizes", l_pool_get_available_sizes},
     {NULL, NULL},

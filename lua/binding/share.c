@@ -79,6 +79,7 @@ int bpl_import(lua_State *L) {
         bpl_consume(h, part.offset);
         h->length = part.length;
     }
+    bpl_trace(L, h, NULL);
     return 1;
 }
 

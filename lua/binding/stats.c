@@ -26,7 +26,7 @@ static const field pool_fields[] = {
     POOL(idle_bytes),        POOL(owned_bytes),     POOL(peak_owned_bytes), POOL(reserved_bytes),
     POOL(trimmed_bytes),     POOL(exported),        POOL(asked_bytes),      POOL(waste_bytes),
     POOL(peak_in_use_bytes), POOL(resident_bytes),  POOL(returned_bytes),   POOL(trims),
-    POOL(collected),         POOL(double_releases),
+    POOL(collected),         POOL(double_releases), POOL(overruns),         POOL(late_writes),
 };
 
 static void push_fields(lua_State *L, const void *from, const field *fields, size_t count) {
@@ -37,7 +37,7 @@ static void push_fields(lua_State *L, const void *from, const field *fields, siz
 }
 
 /* What the pool says is copied whole before the first table is made; the recent lengths
- * into a userdata (at 2), which an error on the way can not lose. */
+ * into a userdata, which an error on the way can not lose. */
 typedef struct snapshot {
     bp_stats stats;
     uint64_t pinned;
@@ -92,7 +92,9 @@ static void push_histogram(lua_State *L, const bp_stats *s) {
 
 int bpl_pool_get_pool_stats(lua_State *L) {
     lua_settop(L, 1);
+    const bpl_rows *leaks = bpl_take_leaks(L, "get_pool_stats");
     const snapshot *s = take_snapshot(L);
+    const char *level = bpl_level_name(bpl_check_open(L, "get_pool_stats")->ledger);
     const bpl_state *state = bpl_check_state(L);
     lua_createtable(L, 0, 36);
     lua_pushstring(L, s->name);
@@ -116,5 +118,9 @@ int bpl_pool_get_pool_stats(lua_State *L) {
     lua_setfield(L, -2, "pinned_bytes");
     bpl_push_pacing(L, state);
     lua_setfield(L, -2, "gc");
+    bpl_push_leaks(L, leaks);
+    lua_setfield(L, -2, "leaks");
+    lua_pushstring(L, level);
+    lua_setfield(L, -2, "leak_level");
     return 1;
 }

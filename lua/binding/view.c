@@ -3,13 +3,19 @@
 #include "binding.h"
 
 /* Makes the dead handle `other` a second one on what the handle at 1 shows. */
-int bpl_share_into(lua_State *L, bpl_handle *other, const char *method) {
+int bpl_view_into(lua_State *L, bpl_handle *other, const char *method) {
     const bpl_handle *h = bpl_check_handle(L, 1, method);
     int status = bp_buffer_retain(h->block);
     if (status != BP_OK) {
         return bpl_raise(L, "%s: %s", method, bp_strerror(status));
     }
     bpl_handle_view(other, h);
+    return 1;
+}
+
+int bpl_share_into(lua_State *L, bpl_handle *other, const char *method) {
+    (void)bpl_view_into(L, other, method);
+    bpl_trace(L, other, NULL);
     return 1;
 }
 
@@ -29,7 +35,7 @@ static int l_release_function(lua_State *L) {
     bpl_handle *h = bpl_check_release(L, 1, "bytes");
     lua_pushnil(L);
     lua_replace(L, at);
-    bpl_handle_release(L, 1, h);
+    bpl_handle_release(L, 1, h, "bytes");
     return 0;
 }
 

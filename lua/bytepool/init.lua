@@ -20,6 +20,8 @@ local report = require "bytepool.report"
 local bytepool = {}
 
 local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
+local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
+local pack = rawget(table, "pack") or function(...) return {n = select("#", ...), ...} end
 
 --- Version of the module, such as "0.1.0".
 bytepool._VERSION = core._VERSION
@@ -58,6 +60,8 @@ local schema = {
     }},
     region_size = {type = "integer", min = 0, max = MAX_SIZE},
     zero = {type = "enum", values = {"get", "release", false}, default = false},
+    debug = {type = "boolean", default = false},
+    leaks = {type = "enum", values = {"off", "simple", "advanced", "paranoid"}, default = "off"},
 }
 
 local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
@@ -99,6 +103,10 @@ end
 ---@field region_size? integer bytes of address space reserved at once; 0 chooses
 ---@field zero? "get"|"release"|false whether a block is wiped when it is handed out, or when its
 --- last reference goes; either then costs some 20 ns more and the time to write the block
+---@field debug? boolean finds bytes written behind a block's capacity, when its last reference goes, and to
+--- released blocks, when they are handed out again: the first raises with the line that got the buffer, both are
+--- counted (`overruns`, `late_writes`). Takes the time to look through each block, and traces all handles
+---@field leaks? bytepool.LeakLevel default "off"; see `pool:leak_level`
 
 --- A new pool of byte buffers.
 ---@param sizes integer[] 1 to 64 tier sizes in bytes, strictly rising
@@ -111,8 +119,10 @@ function bytepool.new_pools(sizes, given)
     local values, message = options.check("new_pools", given, schema)
     if not values then error(message, 2) end
     local recent = values.recent
-    return core.new_pools(copy, values.name, values.max_idle, recent.size, recent.mode == "exact",
-        values.region_size, ZERO[values.zero])
+    local pool, why = core.new_pools(copy, values.name, values.max_idle, recent.size, recent.mode == "exact",
+        values.region_size, ZERO[values.zero], values.debug)
+    if not pool then return nil, why end
+    return pool:leak_level(values.leaks)
 end
 
 --- The pool of that name, which this or another Lua state of the process made with
@@ -176,6 +186,43 @@ function bytepool.pacing(given)
     local values, message = options.check("pacing", given, pacing_schema)
     if not values then error(message, 2) end
     return core.pacing(values.budget == false and 0 or values.budget)
+end
+
+--- Sets the function that is told of each fault of a traced handle: one that the collector had to
+-- reclaim, one release too many, bytes written behind the end. It gets a bytepool.Leak with a count
+-- of 1 and the pool's name as `pool`. It may run within a finalizer, so it should be quick; what it raises
+-- is dropped, and faults that happen while it runs are only counted.
+---@param fn fun(leak: bytepool.Leak)|nil
+---@return function|nil previous
+bytepool.on_leak = core.on_leak
+
+local function left_text(left)
+    local lines = {}
+    for i, leak in ipairs(left) do
+        lines[i] = ("\n  %s%s: %d handle%s, %d bytes%s"):format(leak.site, leak.tag and " (" .. leak.tag .. ")" or "",
+            leak.count, leak.count > 1 and "s" or "", leak.bytes,
+            leak.last and "; " .. table.concat(leak.last, ", ") or "")
+    end
+    table.sort(lines)
+    return "expect_balanced: not released:" .. table.concat(lines)
+end
+
+--- Calls fn(...) and raises where handles that it made, of whatever pool, are still alive when it
+-- returns, also those that are garbage already: the exact check for a test. While fn runs every
+-- handle is traced.
+---@generic T
+---@param fn fun(...): T...
+---@return T ... what fn returned; an error of fn comes out as it is
+function bytepool.expect_balanced(fn, ...)
+    if type(fn) ~= "function" then
+        error("expect_balanced: argument 'fn' must be a function, got " .. type(fn), 2)
+    end
+    local mark = core.expect()
+    local results = pack(pcall(fn, ...))
+    local left = core.expect(mark)
+    if not results[1] then error(results[2], 0) end -- as it is
+    if #left > 0 then error(left_text(left), 2) end
+    return unpack(results, 2, results.n)
 end
 
 local default

@@ -13,15 +13,17 @@ local Pool = {}
 
 --- A buffer of length n for any number of owners. Its bytes are not cleared.
 ---@param n integer bytes, 0 to 2^40; above the largest tier it is allocated alone
+---@param tag? string for reports on leaks, beside the line of the call
 ---@return bytepool.Buffer|nil buffer
 ---@return string? message "out of memory"
-function Pool:get_buffer(n) end
+function Pool:get_buffer(n, tag) end
 
 --- The same, for one owner who gives it back with put.
 ---@param n integer bytes
+---@param tag? string
 ---@return bytepool.Buffer|nil buffer
 ---@return string? message
-function Pool:get(n) end
+function Pool:get(n, tag) end
 
 --- Gives a buffer back for its only owner. Raises when it is shared.
 ---@param buf bytepool.Buffer
@@ -69,6 +71,35 @@ function Pool:prewarm(counts) end
 ---@return integer bytes
 function Pool:trim() end
 
+---@alias bytepool.LeakLevel
+---| "off" nothing is remembered, at no cost
+---| "simple" of 1 handle in 128 which line got it
+---| "advanced" of these also a traceback, and the last four lines that retained or released it
+---| "paranoid" the same of every handle
+
+--- Sets how closely handles of this pool are traced in this Lua state, from the next one on; without an
+-- argument tells it. Those that are traced already stay so.
+---@param level? bytepool.LeakLevel
+---@return bytepool.Pool|bytepool.LeakLevel
+function Pool:leak_level(level) end
+
+---@class bytepool.Leak handles with one cause, folded
+---@field kind "out"|"collected"|"over_release"|"overrun" still held; reclaimed by the collector;
+--- released once too often; bytes behind its end were written
+---@field site string "file:line" that got them
+---@field tag? string
+---@field count integer traced ones
+---@field every? integer one in so many is traced, where not all are
+---@field bytes integer of their blocks
+---@field age number seconds since the first was got
+---@field traceback? string innermost line first
+---@field last? string[] of the oldest that is out: "retained at file:line", "released at file:line"
+---@field released? string the line of the last release
+
+--- What traced handles tell: faults so far, then all that is still out, by cause.
+---@return bytepool.Leak[]
+function Pool:leaks() end
+
 --- Ends the pool. Buffers that are out stay valid; the memory goes with the last one.
 -- A second call does nothing.
 function Pool:close() end
@@ -114,6 +145,10 @@ function Pool:close() end
 ---@field max_idle integer the option
 ---@field threads integer thread caches
 ---@field pinned_bytes integer of blocks that only slices of this Lua state hold, what these do not show
+---@field overruns integer blocks written behind their end, of a pool with the option debug
+---@field late_writes integer blocks written while they were idle, of such a pool
+---@field leak_level bytepool.LeakLevel
+---@field leaks bytepool.Leak[] of this Lua state
 ---@field gc bytepool.Pacing of this Lua state, over all its pools
 ---@field asked_bytes integer sum over the tiers
 ---@field waste_bytes integer sum over the tiers

@@ -35,7 +35,7 @@ if not rawget(_G, "jit").status() then return false end
 -- Getting. Only C makes userdata, and leaving a trace for a C function costs 10 ns: so C makes
 -- BATCH blanks at once, and a get fills one by an FFI call. A blank is filled once: were this
 -- interrupted by a hook that gets too, or finalized with its state, the fill is refused and C
--- makes a userdata.
+-- makes a userdata. So it is where the collector is due, or the handle to be traced.
 local POOL, MAX_SIZE = clib.pool, core.max_size
 local BATCH, NO_MEMORY = 64, -2
 local blanks, left = {}, 0
@@ -54,14 +54,15 @@ local function next_blank()
 end
 
 local function get_by_blank(c_get)
-    return function(pool, n)
-        if type(n) == "number" and n >= 0 and n <= MAX_SIZE and n == floor(n) and is(pool, POOL) then
+    return function(pool, n, tag)
+        if type(n) == "number" and n >= 0 and n <= MAX_SIZE and n == floor(n) and is(pool, POOL)
+            and (tag == nil or type(tag) == "string") then
             local blank = next_blank()
             local status = blank and C.bytepool_handle_fill(blank, pool, n)
             if status == 0 then return blank end
             if status == NO_MEMORY then return nil, "out of memory" end
         end
-        return c_get(pool, n)
+        return c_get(pool, n, tag)
     end
 end
 

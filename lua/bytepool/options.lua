@@ -97,6 +97,11 @@ function checkers.string(v, rule)
     return v
 end
 
+function checkers.boolean(v)
+    if type(v) == "boolean" then return v end
+    return nil, "true or false"
+end
+
 checkers["function"] = function(v)
     if type(v) == "function" then return v end
     return nil, "a function"
@@ -134,7 +139,7 @@ end
 --- Checks an option table against a schema. Does not raise: the caller knows
 --- the level at which the user's line is.
 --
--- A rule is a table: `type` ("string", "function", "integer", "enum" or
+-- A rule is a table: `type` ("string", "boolean", "function", "integer", "enum" or
 -- "table"), `default`, and for integers `min` and `max` (inclusive) and `off` (false is one
 -- of its values), for strings `maxlen` (bytes), for enums `values` (strings), for tables `schema`.
 --
