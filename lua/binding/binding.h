@@ -109,6 +109,8 @@ BPL_EXPORT double bytepool_handle_reserve(void *handle, double n);
 BPL_EXPORT int bytepool_handle_commit(void *handle, double n);
 BPL_EXPORT int bytepool_handle_resize(void *handle, double n);
 BPL_EXPORT int bytepool_handle_freeze(void *handle);
+BPL_EXPORT int bytepool_handle_close(void *handle);
+BPL_EXPORT int bytepool_pool_is_open(void *pool);
 BPL_EXPORT int bytepool_handle_free(void *handle);
 BPL_EXPORT int bytepool_handle_unshare(void *handle);
 
@@ -143,6 +145,8 @@ BPL_EXPORT int bytepool_handle_unshare(void *handle);
     "int bytepool_handle_commit(void *, double);\n"                               \
     "int bytepool_handle_resize(void *, double);\n"                               \
     "int bytepool_handle_freeze(void *);\n"                                       \
+    "int bytepool_handle_close(void *);\n"                                        \
+    "int bytepool_pool_is_open(void *);\n"                                        \
     "int bytepool_handle_free(void *);\n"                                         \
     "int bytepool_handle_unshare(void *);\n"                                      \
     "int bytepool_handle_retain(void *);\n"                                       \

@@ -238,6 +238,16 @@ int bytepool_handle_unshare(void *handle) {
     return h != NULL && bpl_unshare(h) ? 0 : NOT_PLAIN;
 }
 
+/* All that it owns goes back. */
+int bytepool_handle_close(void *handle) {
+    bpl_handle *h = bpl_live(handle);
+    if (h == NULL) {
+        return NOT_PLAIN;
+    }
+    bpl_handle_give_back(h);
+    return 0;
+}
+
 int bytepool_handle_freeze(void *handle) {
     bpl_handle *h = bpl_live(handle);
     return h != NULL ? bp_buffer_freeze(h->block) : NOT_PLAIN;
@@ -262,6 +272,12 @@ int bytepool_handle_reset(void *handle) {
     }
     bpl_reset(h);
     return 0;
+}
+
+/* 1 or 0. */
+int bytepool_pool_is_open(void *pool) {
+    const bpl_pool *p = pool;
+    return p != NULL && p->seal == BPL_POOL_SEAL(p) && p->pool != NULL;
 }
 
 /* A blank becomes a slice of a live buffer: 0, or NOT_PLAIN. */

@@ -129,10 +129,12 @@ op(29, "hot", function()
   if not h then return end
   local before = M.disturbed
   local ok, message = pcall(hot_loop, h.ud, times)
-  if M.disturbed > before then
+  local refused = times > 0 and h.owned == 0 or times > 7 and h.block.frozen
+  if M.disturbed > before or refused then
+    must(not ok or M.disturbed > before, "hot loop: not refused")
     M.own(h, fuzz.owned(h.ud) - h.owned)
   else
-    must(ok == (h.owned > 0 or times == 0), "hot loop: %s", M.show(message))
+    must(ok, "hot loop: %s", M.show(message))
   end
 end)
 
