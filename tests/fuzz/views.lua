@@ -102,7 +102,7 @@ local function value_for(h)
   local b = byte()
   if b < 20 then return b, tostring(b) end
   if b < 30 then return shown, "shown" end
-  if b < 35 then return pick { {}, true, print, io.stdout }, false end
+  if b < 35 then return pick { {}, true, print, coroutine.create(print) }, false end
   return C.operand(h)
 end
 
