@@ -104,8 +104,17 @@ function C.size()
   return C.odd[b % C.ODD + 1]
 end
 
-function C.take_pool() return M.pools[byte() % 3 + 1] end
-function C.take_handle() return M.handles[byte() % 12 + 1] end
+-- The one at a place, or the next that there is.
+local function take(list, places)
+  local at = byte()
+  for i = 1, places do
+    local found = list[(at + i) % places + 1]
+    if found then return found end
+  end
+end
+
+function C.take_pool() return take(M.pools, 3) end
+function C.take_handle() return take(M.handles, 12) end
 
 function C.call(name) return M.caller(methods, name) end
 function C.pool_call(name) return M.caller(pool_methods, name) end

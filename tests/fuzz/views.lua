@@ -305,8 +305,8 @@ op(57, "scope", function()
   M.run_one()
   if attempt(true, "close", method "close") then
     for _, held in ipairs(list) do M.own(held, -held.owned) end
+    attempt(false, "get_buffer", method "get_buffer", 1)
   end
-  attempt(false, "get_buffer", method "get_buffer", 1)
 end)
 
 -- ---- files -----------------------------------------------------------------------------
