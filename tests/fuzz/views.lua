@@ -246,11 +246,12 @@ local function longest(bytes, delimiter)
 end
 
 op(54, "lines, split_on", function()
-  local h, name, delimiter = readable(), pick { "lines", "split_on" }, pick { "\n", "b", "ab", "bb" }
+  local h, name, delimiter = readable(), pick { "lines", "split_on" }, pick { "\n", "b", "ab", false }
   local max = pick({ 3, 20, 1000, -1 }, 5)
   if not h or h.length > 1000 then return end
-  if name == "lines" then delimiter = "\n" end
   local bytes, before = h.owned > 0 and M.bytes(h), M.disturbed
+  if name == "lines" then delimiter = "\n" end
+  if not delimiter then delimiter = bytes and #bytes > 2 and M.part(bytes, 1, 2) or "x" end
   local good = h.owned > 0 and (max == nil or max >= 0)
   if good and max then good = bytes and longest(bytes, delimiter) <= max or nil end
   h.block.slack = h.block.slack + 3 -- what the loop holds, a piece, and a copy's reference
