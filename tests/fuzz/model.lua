@@ -164,9 +164,14 @@ end
 
 -- h took `count` references more, or gave some back.
 function M.own(h, count)
+  local block = h.block
   h.owned = h.owned + count
-  h.block.refs = h.block.refs + count
-  settle(h.block)
+  if h.forgotten then -- but a release function holds it
+    block.slack = math.max(block.slack + count, 0)
+  else
+    block.refs = block.refs + count
+  end
+  settle(block)
 end
 
 -- What h owns comes back some time; who reads the block's count may see it or not.
