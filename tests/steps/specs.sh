@@ -45,17 +45,7 @@ spec_steps() {
   [ $((passed + failed)) != $before ] || step count_busted "specs" echo "every Lua was skipped"
 }
 
-asan_# With the compiler on above; here without it, and without it for the FFI bodies alone or in place of them.
-luajit_spec_steps() {
-  step count_busted "specs luajit -joff" specs build luajit -joff
-  preload=(env BYTEPOOL_BODIES=interpreted)
-  step count_busted "specs luajit, FFI bodies interpreted" specs build luajit
-  preload=(env BYTEPOOL_BODIES=c)
-  step count_busted "specs luajit, C methods" specs build luajit
-  preload=()
-}
-
-spec_steps() {
+asan_spec_steps() {
   local lua why runtime
   runtime=$($san_cc -print-file-name=libasan.so 2>/dev/null)
   for lua in luajit lua5.4; do
