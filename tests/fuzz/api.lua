@@ -181,7 +181,7 @@ end)
 
 op(13, "release function", function() -- a release function
   local f = M.functions[byte() % 4 + 1]
-  if not f then return end
+  if not f or rawequal(f.view.ud, M.forged) then return end
   local ok = attempt(not f.used and f.view.owned > 0, "bytes", function() f.call() end)
   if ok then
     f.used = true

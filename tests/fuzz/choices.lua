@@ -81,7 +81,7 @@ end
 function C.operand(h)
   local b = byte()
   local other = M.handles[b % 12 + 1]
-  if b >= 128 and other then
+  if b >= 128 and other and not rawequal(other.ud, M.forged) then
     if other.length > 2 ^ 16 then return "", "" end
     if other.owned == 0 then return other.ud, false end
     return other.ud, M.bytes(other)
@@ -104,12 +104,12 @@ function C.size()
   return C.odd[b % C.ODD + 1]
 end
 
--- The one at a place, or the next that there is.
+-- The one at a place, or the next that there is and that bears its own metatable.
 local function take(list, places)
   local at = byte()
   for i = 1, places do
     local found = list[(at + i) % places + 1]
-    if found then return found end
+    if found and not rawequal(found.ud, M.forged) then return found end
   end
 end
 

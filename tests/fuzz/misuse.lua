@@ -47,6 +47,7 @@ op(21, "forged", function() -- our metatables on strangers
   local forged, own = debug.getmetatable(owner.ud), debug.getmetatable(value)
   local name, pool_name = pick(names), pick(pool_names)
   debug.setmetatable(value, forged)
+  M.forged = value
   local ok, message = pcall(function()
     attempt(false, name, call(name), value, 1, "x")
     attempt(false, pool_name, pool_call(pool_name), value, value)
@@ -54,6 +55,7 @@ op(21, "forged", function() -- our metatables on strangers
     if k <= 200 then must(core.type(value) == nil, "type of a stranger") end
   end)
   debug.setmetatable(value, own)
+  M.forged = nil
   if not ok then error(message, 0) end
 end)
 

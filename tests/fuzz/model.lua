@@ -13,6 +13,7 @@ local M = {
   tokens = {}, lost = {}, -- lost: an import was cut short by a stranger's error
   disturbed = 0,       -- how often a stranger's finalizer ran
   in_finalizer = false,
+  forged = nil,        -- what bears another's metatable just now
   failure = nil,       -- the first thing that was wrong
 }
 
