@@ -1,6 +1,8 @@
 -- Runs busted in the interpreter that runs this file, whichever one busted's own command would take.
 -- BYTEPOOL_EXPECT_PREFIX: the only folder from which bytepool may come, so that the specs of one build
 -- never pass on another one's module.
+-- BYTEPOOL_BODIES, on LuaJIT with its compiler on: "interpreted" turns it off once the FFI bodies are
+-- in place; "c" has the library take its C methods, and leaves the compiler on for all the rest.
 
 local function find(name, path)
   name = name:gsub("%.", "/")
@@ -27,6 +29,17 @@ end
 if prefix then
   check("bytepool", package.path)
   check("bytepool.core", package.cpath)
+end
+
+local bodies, jit = os.getenv "BYTEPOOL_BODIES", rawget(_G, "jit")
+if bodies == "interpreted" then
+  assert(jit.status() and require "bytepool".ffi_bodies)
+  jit.off()
+elseif bodies == "c" then
+  assert(jit.status())
+  jit.off()
+  assert(not require "bytepool".ffi_bodies)
+  jit.on()
 end
 
 require "busted.runner" { standalone = false }

@@ -107,10 +107,22 @@ lint-cppcheck:
 lint-gcc lint-clang: lint-%:
 	@$(MAKE) --no-print-directory BUILD=build/lint-$* CC=$* CFLAGS='-O2 -Werror' libs modules ctests hosts replayers bench-programs
 
+# LDoc reads what source.lua makes of the editors' annotations. All that it has to say is a fault.
+DOC := $(BUILD)/doc
+
+doc: $(MODULE) ## the reference for Lua in build/doc, by LDoc; it must be complete
+	@rm -rf $(DOC) $(BUILD)/ldoc
+	@mkdir -p $(BUILD)/ldoc
+	$(LUA) tests/doc/source.lua . $(BUILD)/ldoc
+	ldoc --quiet --fatalwarnings --testing -c tests/doc/config.ld -d $(DOC) $(BUILD)/ldoc 2>$(BUILD)/ldoc/faults || \
+	  { cat $(BUILD)/ldoc/faults; exit 1; }
+	@! grep . $(BUILD)/ldoc/faults
+	@eval "$$(sh tests/env '$(CURDIR)' '$(BUILD)' '$(LUA)')"; $(LUA) tests/doc/check.lua $(DOC)
+
 format: ## rewrites the C files as .clang-format wants them
 	clang-format -i $(C_FILES)
 
-.PHONY: test ctests hosts fuzz fuzzers replayers bench bench-programs lint lint-lua lint-format lint-cppcheck \
+.PHONY: test ctests hosts doc fuzz fuzzers replayers bench bench-programs lint lint-lua lint-format lint-cppcheck \
 	lint-gcc lint-clang format
 
 -include $(wildcard $(MODDIR)/hosts/*.d $(BUILD)/test/*.d $(PROGRAMS:%=%.d) $(BUILD)/fuzz/*.d $(BUILD)/bench/*.d)

@@ -108,6 +108,11 @@ static inline bpl_handle *bpl_live(void *handle) {
     bpl_handle *h = handle;
     return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
 }
+/* NULL for one whose C method must see the caller's line, too. */
+static inline bpl_handle *bpl_untraced(void *handle) {
+    bpl_handle *h = bpl_live(handle);
+    return h != NULL && h->trace == 0 ? h : NULL;
+}
 
 /* from fast.c, for the FFI bodies too */
 BPL_EXPORT int bytepool_handle_write(void *handle, double pos, const char *s, size_t count);
@@ -116,11 +121,27 @@ BPL_EXPORT int bytepool_handle_set_bits(void *handle, double pos, uint64_t bits,
 BPL_EXPORT int bytepool_handle_append(void *handle, const char *s, size_t count);
 BPL_EXPORT double bytepool_handle_skip(void *handle, double n);
 BPL_EXPORT double bytepool_handle_find(void *handle, const char *s, size_t count, double init);
-BPL_EXPORT int bytepool_handle_is(void *handle, const char *s, size_t count, int all);
+BPL_EXPORT int bytepool_handle_is(void *handle, const char *s, size_t count, int which);
 BPL_EXPORT int bytepool_handle_is_unique(void *handle);
 BPL_EXPORT int bytepool_handle_is_frozen(void *handle);
 BPL_EXPORT int bytepool_handle_reset(void *handle);
 BPL_EXPORT int bytepool_handle_slice(void *blank, void *handle, double from, double to);
+BPL_EXPORT int bytepool_handle_take(void *handle, const uint8_t *data, size_t count);
+BPL_EXPORT int bytepool_handle_copy(void *handle, double pos, const char *s, size_t length,
+                                    double i, double j);
+BPL_EXPORT int bytepool_handle_copy_from(void *handle, double pos, void *from, double i, double j);
+BPL_EXPORT int bytepool_handle_set_bytes(void *handle, double value, double i, double j);
+BPL_EXPORT int bytepool_handle_replace(void *handle, const char *s, size_t count);
+BPL_EXPORT int bytepool_handle_compare(void *handle, const char *s, size_t count);
+BPL_EXPORT double bytepool_handle_capacity(void *handle);
+BPL_EXPORT double bytepool_handle_reserve(void *handle, double n);
+BPL_EXPORT int bytepool_handle_commit(void *handle, double n);
+BPL_EXPORT int bytepool_handle_resize(void *handle, double n);
+BPL_EXPORT int bytepool_handle_freeze(void *handle);
+BPL_EXPORT int bytepool_handle_close(void *handle);
+BPL_EXPORT int bytepool_pool_is_open(void *pool);
+BPL_EXPORT int bytepool_handle_free(void *handle);
+BPL_EXPORT int bytepool_handle_unshare(void *handle);
 
 /* The same to LuaJIT; handle.c compares the layouts. */
 #define BPL_CDEF                                                                  \
@@ -141,6 +162,22 @@ BPL_EXPORT int bytepool_handle_slice(void *blank, void *handle, double from, dou
     "int bytepool_handle_is_frozen(void *);\n"                                    \
     "int bytepool_handle_reset(void *);\n"                                        \
     "int bytepool_handle_slice(void *, void *, double, double);\n"                \
+    "int bytepool_handle_take(void *, const uint8_t *, size_t);\n"                \
+    "int bytepool_handle_copy(void *, double, const char *, size_t,\n"            \
+    "    double, double);\n"                                                      \
+    "int bytepool_handle_copy_from(void *, double, void *, double, double);\n"    \
+    "int bytepool_handle_set_bytes(void *, double, double, double);\n"            \
+    "int bytepool_handle_replace(void *, const char *, size_t);\n"                \
+    "int bytepool_handle_compare(void *, const char *, size_t);\n"                \
+    "double bytepool_handle_capacity(void *);\n"                                  \
+    "double bytepool_handle_reserve(void *, double);\n"                           \
+    "int bytepool_handle_commit(void *, double);\n"                               \
+    "int bytepool_handle_resize(void *, double);\n"                               \
+    "int bytepool_handle_freeze(void *);\n"                                       \
+    "int bytepool_handle_close(void *);\n"                                        \
+    "int bytepool_pool_is_open(void *);\n"                                        \
+    "int bytepool_handle_free(void *);\n"                                         \
+    "int bytepool_handle_unshare(void *);\n"                                      \
     "int bytepool_handle_retain(void *);\n"                                       \
     "uint32_t bytepool_handle_ref_count(const void *);\n"                         \
     "typedef struct { intptr_t capacity; int32_t ticket, next; } bytepool_raw;\n" \
@@ -207,6 +244,12 @@ void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method);
 int bpl_no_block(lua_State *L, const char *method); /* to return: nil, message; or raises */
 void bpl_consume(bpl_handle *h, size_t n);          /* at most its length */
 void bpl_reset(bpl_handle *h);
+size_t bpl_view_capacity(const bpl_handle *h);
+bool bpl_resize(bpl_handle *h, size_t n); /* these four: false where there is no memory */
+bool bpl_free(bpl_handle *h);
+bool bpl_replace(bpl_handle *h, bpl_span s);
+bool bpl_unshare(bpl_handle *h);
+int bpl_compare(bpl_span a, bpl_span b);
 const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle); /* not empty */
 int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
                    const char *method); /* of the handle at 1; hold: a dead handle, or NULL */

@@ -113,21 +113,19 @@ static int self(lua_State *L) {
 
 /* ---- length -------------------------------------------------------------- */
 
+size_t bpl_view_capacity(const bpl_handle *h) { return h->slice != 0 ? h->length : bpl_room(h); }
+
 static int l_buffer_capacity(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "capacity");
-    bpl_pushcount(L, h->slice != 0 ? h->length : bpl_room(h));
+    bpl_pushcount(L, bpl_view_capacity(bpl_check_handle(L, 1, "capacity")));
     return 1;
 }
 
-/* resize(n): what is new is zero. */
-static int l_buffer_resize(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "resize");
-    size_t n = bpl_check_size(L, 2, "resize", "n");
+/* Sets the length, new bytes to zero; one that grows must not be fixed. False: no memory. */
+bool bpl_resize(bpl_handle *h, size_t n) {
     if (n > h->length) {
-        bpl_refuse_fixed(L, h, "resize");
         const bp_buffer *old = h->block;
         if (!bpl_grow(h, n - h->length)) {
-            return bpl_no_block(L, "resize");
+            return false;
         }
         /* A block above all tiers is new memory, which is zero: writing to a TiB of it would
          * take what the system gave only on paper. */
@@ -138,7 +136,16 @@ static int l_buffer_resize(lua_State *L) {
         }
     }
     h->length = n;
-    return self(L);
+    return true;
+}
+
+static int l_buffer_resize(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "resize");
+    size_t n = bpl_check_size(L, 2, "resize", "n");
+    if (n > h->length) {
+        bpl_refuse_fixed(L, h, "resize");
+    }
+    return bpl_resize(h, n) ? self(L) : bpl_no_block(L, "resize");
 }
 
 void bpl_reset(bpl_handle *h) {
@@ -154,17 +161,21 @@ static int l_buffer_reset(lua_State *L) {
     return self(L);
 }
 
-/* free(): the block goes back; the handle stays, empty, on the smallest one. */
-static int l_buffer_free(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "free");
-    bpl_refuse_fixed(L, h, "free");
+/* The block goes back; the handle stays, empty, on the smallest one. False: no memory. */
+bool bpl_free(bpl_handle *h) {
     size_t length = h->length;
     h->length = 0;
     if (!move_to(h, 0)) {
         h->length = length;
-        return bpl_no_block(L, "free");
+        return false;
     }
-    return self(L);
+    return true;
+}
+
+static int l_buffer_free(lua_State *L) {
+    bpl_handle *h = bpl_check_handle(L, 1, "free");
+    bpl_refuse_fixed(L, h, "free");
+    return bpl_free(h) ? self(L) : bpl_no_block(L, "free");
 }
 
 /* ---- building ------------------------------------------------------------ */
@@ -233,6 +244,21 @@ int bpl_buffer_putf(lua_State *L) {
     return status == 0 ? put_values(L, "putf") : lua_error(L);
 }
 
+/* These bytes, not its own, instead of all it has. False: no memory. */
+bool bpl_replace(bpl_handle *h, bpl_span s) {
+    size_t length = h->length;
+    h->length = 0;
+    if (!bpl_grow(h, s.length)) {
+        h->length = length;
+        return false;
+    }
+    if (s.length > 0) {
+        memcpy(h->data, s.data, s.length);
+    }
+    h->length = s.length;
+    return true;
+}
+
 static int l_buffer_set(lua_State *L) {
     lua_settop(L, 2);
     (void)bpl_check_handle(L, 1, "set");
@@ -240,20 +266,7 @@ static int l_buffer_set(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "set");
     bpl_refuse_fixed(L, h, "set");
     bpl_span s = bpl_check_span(L, 2, "set", "value");
-    if (is_self(L, 2, h)) {
-        return self(L);
-    }
-    size_t length = h->length;
-    h->length = 0;
-    if (!bpl_grow(h, s.length)) {
-        h->length = length;
-        return bpl_no_block(L, "set");
-    }
-    if (s.length > 0) {
-        memcpy(h->data, s.data, s.length);
-    }
-    h->length = s.length;
-    return self(L);
+    return is_self(L, 2, h) || bpl_replace(h, s) ? self(L) : bpl_no_block(L, "set");
 }
 
 /* reserve(n): room for n bytes more; returns how many there is room for. */
@@ -327,13 +340,11 @@ static int l_buffer_get(lua_State *L) {
 
 /* ---- moving ---------------------------------------------------------------- */
 
-/* unshare(): a block of its own, where others hold this one, it is frozen, or a slice. */
+/* A block of its own, where others hold this one, it is frozen, or a slice. False: no memory. */
+bool bpl_unshare(bpl_handle *h) { return bpl_fixed(h) == NULL || move_to(h, h->length); }
+
 static int l_buffer_unshare(lua_State *L) {
-    bpl_handle *h = bpl_check_handle(L, 1, "unshare");
-    if (bpl_fixed(h) != NULL && !move_to(h, h->length)) {
-        return bpl_no_block(L, "unshare");
-    }
-    return self(L);
+    return bpl_unshare(bpl_check_handle(L, 1, "unshare")) ? self(L) : bpl_no_block(L, "unshare");
 }
 
 /* a .. b: a string, as the string library would make it of their bytes. */

@@ -70,36 +70,37 @@ static int l_buffer_byte(lua_State *L) {
 
 /* ---- comparing and searching ---------------------------------------------- */
 
-static int compare(bpl_span a, bpl_span b) {
+/* -1, 0 or 1. */
+int bpl_compare(bpl_span a, bpl_span b) {
     size_t common = a.length < b.length ? a.length : b.length;
     int order = common > 0 ? memcmp(a.data, b.data, common) : 0;
-    return order != 0 ? order : a.length < b.length ? -1 : a.length > b.length;
+    order = order != 0 ? order : a.length < b.length ? -1 : a.length > b.length;
+    return order < 0 ? -1 : order > 0;
 }
 
 static bpl_span span_of(const bpl_handle *h) { return (bpl_span){h->data, h->length}; }
 
 static int l_buffer_equals(lua_State *L) {
     bpl_span own = span_of(bpl_check_handle(L, 1, "equals"));
-    lua_pushboolean(L, compare(own, bpl_check_span(L, 2, "equals", "other")) == 0);
+    lua_pushboolean(L, bpl_compare(own, bpl_check_span(L, 2, "equals", "other")) == 0);
     return 1;
 }
 
 static int l_buffer_compare(lua_State *L) {
     bpl_span own = span_of(bpl_check_handle(L, 1, "compare"));
-    int order = compare(own, bpl_check_span(L, 2, "compare", "other"));
-    lua_pushinteger(L, order < 0 ? -1 : order > 0);
+    lua_pushinteger(L, bpl_compare(own, bpl_check_span(L, 2, "compare", "other")));
     return 1;
 }
 
 static int l_buffer_lt(lua_State *L) {
     bpl_span a = bpl_check_span(L, 1, "<", "left");
-    lua_pushboolean(L, compare(a, bpl_check_span(L, 2, "<", "right")) < 0);
+    lua_pushboolean(L, bpl_compare(a, bpl_check_span(L, 2, "<", "right")) < 0);
     return 1;
 }
 
 static int l_buffer_le(lua_State *L) {
     bpl_span a = bpl_check_span(L, 1, "<=", "left");
-    lua_pushboolean(L, compare(a, bpl_check_span(L, 2, "<=", "right")) <= 0);
+    lua_pushboolean(L, bpl_compare(a, bpl_check_span(L, 2, "<=", "right")) <= 0);
     return 1;
 }
 

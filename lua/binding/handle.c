@@ -119,12 +119,6 @@ int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     return BP_OK;
 }
 
-/* Whom C alone may give back knows the caller's line. */
-static bpl_handle *untraced(void *handle) {
-    bpl_handle *h = bpl_live(handle);
-    return h != NULL && h->trace == 0 ? h : NULL;
-}
-
 int bpl_handle_drop(bpl_handle *h) {
     if (h->owned == 1) {
         return bpl_handle_give_back(h);
@@ -138,7 +132,7 @@ int bpl_handle_drop(bpl_handle *h) {
  * runs at its sweep. The collector needs no barrier, since the functions of the module hold
  * that metatable for good. A negative place means a 32-bit reference. */
 int bytepool_handle_release(void *handle, const void *dead, int place) {
-    bpl_handle *h = untraced(handle);
+    bpl_handle *h = bpl_untraced(handle);
     if (h == NULL) {
         return BP_ERR_DEAD;
     }
@@ -177,7 +171,7 @@ int bpl_handle_take(bpl_handle *h) {
 }
 
 int bytepool_handle_retain(void *handle) {
-    bpl_handle *h = untraced(handle);
+    bpl_handle *h = bpl_untraced(handle);
     return h != NULL ? bpl_handle_take(h) : BP_ERR_DEAD;
 }
 

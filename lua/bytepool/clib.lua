@@ -20,6 +20,11 @@ local C = ffi.load(path)
 local function address(x) return ffi.cast("uintptr_t", ffi.cast("void *", x)) end
 if address(C.bytepool_handle_release) ~= address(internals.release_address) then return false end
 
+-- A symbol that was never used can not be compiled into a trace.
+for name in internals.cdef:gmatch("(b[%w_]+)%(") do
+    local _ = C[name]
+end
+
 -- Captured at load, and not the plain one: a script can forge what that returns
 -- (`__metatable`), and then a FILE would be read as a buffer.
 local getmetatable = debug.getmetatable

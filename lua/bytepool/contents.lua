@@ -2,11 +2,13 @@
 -- Reading goes straight to memory; what writes, and what compares or searches, is one C call.
 
 local clib = require "bytepool.clib"
+local core = require "bytepool.core"
 
 local ffi, C, is, LIVE = clib.ffi, clib.C, clib.is, clib.live
 local cast, ffi_string = ffi.cast, ffi.string
-local floor, tonumber, type = math.floor, tonumber, type
+local floor, select, tonumber, type = math.floor, select, tonumber, type
 local handle_pointer, char_pointer = ffi.typeof("bytepool_handle *"), ffi.typeof("char *")
+local MAX_SIZE = core.max_size
 local MAX_STRING = 2 ^ 31 - 256 -- LuaJIT's own bound; ffi.string would cut the length
 
 -- The handle, its state, data and length, to be used only while h.owned > 0 and h.state is
@@ -100,6 +102,61 @@ function bodies.put(c_put)
     end
 end
 
+function bodies.set(c_set)
+    return function(buf, s)
+        if type(s) == "string" and is(buf, LIVE) and C.bytepool_handle_replace(buf, s, #s) == 0 then return buf end
+        return c_set(buf, s)
+    end
+end
+
+-- The other arguments are left out, or numbers.
+local function is_part(i, j)
+    return (i == nil or type(i) == "number") and (j == nil or type(j) == "number")
+end
+
+function bodies.copy(c_copy)
+    return function(buf, pos, from, i, j)
+        if type(pos) == "number" and is_part(i, j) and is(buf, LIVE) then
+            local first, last = i or 1, j or -1
+            if type(from) == "string" then
+                if C.bytepool_handle_copy(buf, pos, from, #from, first, last) == 0 then return buf end
+            elseif is(from, LIVE) and C.bytepool_handle_copy_from(buf, pos, from, first, last) == 0 then
+                return buf
+            end
+        end
+        return c_copy(buf, pos, from, i, j)
+    end
+end
+
+function bodies.fill(c_fill)
+    return function(buf, value, i, j)
+        if type(value) == "number" and is_part(i, j) and is(buf, LIVE)
+            and C.bytepool_handle_set_bytes(buf, value, i or 1, j or -1) == 0 then
+            return buf
+        end
+        return c_fill(buf, value, i, j)
+    end
+end
+
+-- The string is made, then its bytes are consumed if a finalizer that ran meanwhile left them there.
+function bodies.get(c_get)
+    return function(buf, ...)
+        local n = ...
+        if select("#", ...) <= 1 and (n == nil or whole(n) and n >= 0 and n <= MAX_SIZE) then
+            local h, state, data, length = look(buf)
+            if h ~= nil and length < MAX_STRING then
+                local count = n or length
+                if count > length then count = length end
+                if h.owned > 0 and h.state == state then
+                    local s = ffi_string(data, count)
+                    if C.bytepool_handle_take(buf, data, count) == 0 then return s end
+                end
+            end
+        end
+        return c_get(buf, ...)
+    end
+end
+
 function bodies.skip(c_skip)
     return function(buf, n)
         if type(n) == "number" and is(buf, LIVE) and C.bytepool_handle_skip(buf, n) >= 0 then return buf end
@@ -107,12 +164,46 @@ function bodies.skip(c_skip)
     end
 end
 
-function bodies.reset(c_reset)
+function bodies.capacity(c_capacity)
     return function(buf)
-        if is(buf, LIVE) and C.bytepool_handle_reset(buf) == 0 then return buf end
-        return c_reset(buf)
+        local capacity = is(buf, LIVE) and C.bytepool_handle_capacity(buf) or -1
+        if capacity >= 0 then return capacity end
+        return c_capacity(buf)
     end
 end
+
+function bodies.reserve(c_reserve)
+    return function(buf, n)
+        local room = type(n) == "number" and is(buf, LIVE) and C.bytepool_handle_reserve(buf, n) or -1
+        if room >= 0 then return room end
+        return c_reserve(buf, n)
+    end
+end
+
+function bodies.commit(c_commit)
+    return function(buf, n)
+        if type(n) == "number" and is(buf, LIVE) and C.bytepool_handle_commit(buf, n) == 0 then return buf end
+        return c_commit(buf, n)
+    end
+end
+
+function bodies.resize(c_resize)
+    return function(buf, n)
+        if type(n) == "number" and is(buf, LIVE) and C.bytepool_handle_resize(buf, n) == 0 then return buf end
+        return c_resize(buf, n)
+    end
+end
+
+local function order(name)
+    return function(c_method)
+        return function(buf)
+            if is(buf, LIVE) and C[name](buf) == 0 then return buf end
+            return c_method(buf)
+        end
+    end
+end
+bodies.reset, bodies.free = order "bytepool_handle_reset", order "bytepool_handle_free"
+bodies.freeze, bodies.unshare = order "bytepool_handle_freeze", order "bytepool_handle_unshare"
 
 function bodies.find(c_find)
     return function(buf, needle, init)
@@ -126,16 +217,24 @@ function bodies.find(c_find)
     end
 end
 
-local function answer_of(all)
+function bodies.compare(c_compare)
+    return function(buf, s)
+        local answer = type(s) == "string" and is(buf, LIVE) and C.bytepool_handle_compare(buf, s, #s) or -1
+        if answer >= 0 then return answer - 1 end
+        return c_compare(buf, s)
+    end
+end
+
+local function answer_of(which)
     return function(c_method)
         return function(buf, s)
-            local answer = type(s) == "string" and is(buf, LIVE) and C.bytepool_handle_is(buf, s, #s, all) or -1
+            local answer = type(s) == "string" and is(buf, LIVE) and C.bytepool_handle_is(buf, s, #s, which) or -1
             if answer >= 0 then return answer == 1 end
             return c_method(buf, s)
         end
     end
 end
-bodies.equals, bodies.starts_with = answer_of(1), answer_of(0)
+bodies.starts_with, bodies.equals, bodies.ends_with = answer_of(0), answer_of(1), answer_of(2)
 
 local function question(name)
     return function(c_method)
@@ -161,7 +260,7 @@ function contents.install(replace, next_blank)
         end
     end
     for name, make in pairs(bodies) do replace(name, make) end
-    LIVE.__len = require "bytepool.core".buffer_methods.len
+    LIVE.__len = core.buffer_methods.len
 end
 
 return contents

@@ -7,8 +7,8 @@
 --     buf:release()
 --
 -- A mistake in an argument raises an error with the line that made it; running out
--- of memory returns `nil, message`. The pool's and buffers' methods are described
--- in bytepool/meta.lua.
+-- of memory returns `nil, message`. The methods are those of the classes bytepool.Pool,
+-- bytepool.Buffer and bytepool.Scope, described in bytepool/meta.lua.
 --
 -- Since 0.1.0.
 -- @module bytepool
@@ -95,6 +95,7 @@ local function copy_sizes(sizes)
     return copy
 end
 
+--- Options of new_pools.
 ---@class bytepool.Options
 ---@field name? string for `bytepool.open` and reports, at most 63 bytes; no other open pool may have it
 ---@field max_idle? integer bytes kept for reuse; default the lesser of 256 MiB and an eighth of the memory

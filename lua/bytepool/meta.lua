@@ -104,6 +104,7 @@ function Pool:leaks() end
 -- A second call does nothing.
 function Pool:close() end
 
+--- What pool:get_pool_stats() says of a tier.
 ---@class bytepool.TierStats
 ---@field get integer = hit + miss
 ---@field put integer
@@ -125,6 +126,7 @@ function Pool:close() end
 ---@field le integer bytes
 ---@field count integer at least 1
 
+--- What pool:get_pool_stats() returns.
 ---@class bytepool.Stats
 ---@field name string
 ---@field pools table<integer, bytepool.TierStats> by tier size
@@ -240,6 +242,7 @@ function Buffer:sub(i, j) end
 ---@return integer ...
 function Buffer:byte(i, j) end
 
+--- Whether it holds these bytes and no others.
 ---@param other string|bytepool.Buffer
 ---@return boolean
 function Buffer:equals(other) end
@@ -250,10 +253,12 @@ function Buffer:equals(other) end
 ---@return -1|0|1
 function Buffer:compare(other) end
 
+--- Whether it begins with these bytes.
 ---@param prefix string|bytepool.Buffer
 ---@return boolean
 function Buffer:starts_with(prefix) end
 
+--- Whether it ends with these bytes.
 ---@param suffix string|bytepool.Buffer
 ---@return boolean
 function Buffer:ends_with(suffix) end
@@ -311,6 +316,7 @@ function Buffer:is_unique() end
 ---@return bytepool.Buffer self
 function Buffer:freeze() end
 
+--- Whether freeze was called for the block.
 ---@return boolean
 function Buffer:is_frozen() end
 

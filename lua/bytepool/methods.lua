@@ -112,6 +112,22 @@ replace("ref_count", function(c_ref_count)
     end
 end)
 
+replace("type", function(c_type)
+    return function(x)
+        if is(x, LIVE) and C.bytepool_handle_ref_count(x) > 0 then return "buffer" end
+        if is(x, POOL) and C.bytepool_pool_is_open(x) == 1 then return "pool" end
+        return c_type(x)
+    end
+end, core)
+
+-- For using and scopes: elsewhere than on Lua 5.4 nobody else calls it.
+replace("__close", function(c_close)
+    return function(buf)
+        if is(buf, LIVE) and C.bytepool_handle_close(buf) == 0 then return end
+        return c_close(buf)
+    end
+end, LIVE)
+
 contents.install(replace, next_blank)
 require "bytepool.numbers" (replace)
 

@@ -32,8 +32,10 @@ local function finish(buf, ok, ...)
 end
 
 local function using(pool, n, fn, ...)
-    check_pool("using", pool)
-    if type(fn) ~= "function" then error("using: argument 'fn' must be a function, got " .. type(fn), 2) end
+    if type(fn) ~= "function" then
+        check_pool("using", pool)
+        error("using: argument 'fn' must be a function, got " .. type(fn), 2)
+    end
     local buf, message = get("using", pool, n)
     if not buf then return nil, message end
     return finish(buf, pcall(fn, buf, ...))

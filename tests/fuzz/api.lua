@@ -1,4 +1,4 @@
--- Operations that a program does: pools, references, bytes.
+-- Operations that a program does with pools and references.
 
 local core = require "bytepool.core"
 local bytepool = require "bytepool"
@@ -8,7 +8,7 @@ local M = require "model"
 local byte, pick, attempt, must = M.byte, M.pick, M.attempt, M.must
 local op, odd, ODD = C.op, C.odd, C.ODD
 local take_pool, take_handle, call, pool_call = C.take_pool, C.take_handle, C.call, C.pool_call
-local as_size, as_position, near, position = C.as_size, C.as_position, C.near, C.position
+local as_size = C.as_size
 local pool_methods = core.pool_methods
 if rawget(_G, "jit") then rawget(_G, "jit").off(true, true) end -- see model.lua
 
@@ -39,6 +39,7 @@ op(0, "new_pools", function()
     name = how % 8 == 1 and new_name(5) or nil,
     recent = { size = recent, mode = recent % 2 == 0 and "exact" or "relaxed" },
   }
+  if how % 16 == 3 then options.zero = how % 32 == 3 and "get" or "release" end
   if how % 32 == 7 then options.recent.mode = "x" end
   if how % 32 == 15 then options.other = 1 end
   if how % 32 == 23 then options.name = new_name(recent) .. (recent < 5 and "\0" or "") end
@@ -51,7 +52,7 @@ op(0, "new_pools", function()
   if not ok then return end
   must(ud, "no pool: %s", M.show(message))
   if M.pools[slot] then return end -- by a finalizer; ours is garbage
-  M.add_pool(slot, ud, max_idle)
+  M.add_pool(slot, ud, max_idle).zero = options.zero
 end)
 
 op(1, "get", function()
@@ -64,7 +65,8 @@ op(1, "get", function()
   local ok, ud, message = attempt(pool.open and size ~= nil, name, pool_call(name), pool.ud, n)
   if not ok then return end
   if ud then
-    M.add_block(pool, ud, size)
+    local bytes = M.bytes(M.add_block(pool, ud, size))
+    must(not pool.zero or not bytes or bytes == ("\0"):rep(size), "get: not wiped")
   else
     must(message == "out of memory" and size >= 2 ^ 26, "get: %s", M.show(message))
   end
@@ -79,7 +81,7 @@ op(2, "from_string", function()
   local ok, ud = attempt(good, "from_string", pool_call "from_string", pool.ud, s)
   if not ok then return end
   local h = M.add_block(pool, ud, #s)
-  must(#s > M.SMALL or h.block.bytes == s, "from_string: other bytes")
+  must(#s > M.SMALL or M.bytes(h) == s, "from_string: other bytes")
 end)
 
 op(3, "prewarm", function()
@@ -179,7 +181,7 @@ end)
 
 op(13, "release function", function() -- a release function
   local f = M.functions[byte() % 4 + 1]
-  if not f then return end
+  if not f or rawequal(f.view.ud, M.forged) then return end
   local ok = attempt(not f.used and f.view.owned > 0, "bytes", function() f.call() end)
   if ok then
     f.used = true
@@ -204,6 +206,7 @@ end)
 op(40, "export", function()
   local h, slot = take_handle(), byte() % 4 + 1
   if not h or M.tokens[slot] then return end
+  M.may_be_held(h)
   local ok, text = attempt(h.owned > 0, "export", call "export", h.ud)
   if not ok then return end
   must(type(text) == "string" and #text < 48, "export: no token")
@@ -245,67 +248,4 @@ op(43, "open", function()
   if not ok then return end
   if pool.open and name ~= "" then must(ud, "open: no pool of that name") end
   if ud then attempt(true, "close", M.caller(pool_methods, "close"), ud) end
-end)
-
--- ---- bytes ---------------------------------------------------------------------
-
--- A copy that a stranger's error cut short leaves a handle behind, for the collector.
-local function copy(h, good, name, ...)
-  local slack = h.block.slack
-  local ok, s = attempt(good, name, call(name), h.ud, ...)
-  if not ok and s == "stranger" then h.block.slack = math.max(slack, h.block.slack) + 1 end
-  return ok and s or nil
-end
-
-op(16, "tostring", function()
-  local h = take_handle()
-  if not h or h.block.length > 2 ^ 20 then return end
-  local s = copy(h, h.owned > 0, "tostring")
-  must(not s or #s == h.block.length and (not h.block.bytes or s == h.block.bytes), "tostring: other bytes")
-end)
-
-op(17, "sub", function()
-  local h = take_handle()
-  local i, j = position(h), position(h)
-  if not h or h.block.length > 2 ^ 20 then return end
-  local from, to = as_position(i), as_position(j)
-  if j == nil then to = -1 end
-  local s = copy(h, h.owned > 0 and from ~= nil and to ~= nil, "sub", i, j)
-  if s and h.block.bytes then
-    must(s == h.block.bytes:sub(near(from), near(to)), "sub(%s, %s)", M.show(i), M.show(j))
-  end
-end)
-
-op(18, "byte", function()
-  local h = take_handle()
-  local i, j = position(h), position(h)
-  if not h then return end
-  local from, to = as_position(i), as_position(j)
-  if i == nil then from = 1 end
-  if j == nil then to = from end
-  local good = h.owned > 0 and from ~= nil and to ~= nil
-  if good and not h.block.bytes then good = nil end
-  local ok, s, t = attempt(good, "byte", call "byte", h.ud, i, j)
-  if ok and h.block.bytes then
-    local a, b = h.block.bytes:byte(near(from), near(to))
-    must(s == a and t == b, "byte(%s, %s)", M.show(i), M.show(j))
-  end
-end)
-
-op(19, "set_string", function()
-  local h = take_handle()
-  local pos, b = position(h), byte()
-  local s = ("%c"):format(b):rep(b % 16)
-  if b > 250 then s = odd[byte() % ODD + 1] end
-  if not h then return end
-  local where, length = as_position(pos), h.block.length
-  local good = h.owned > 0 and where ~= nil and type(s) == "string"
-  if good then
-    where = where < 0 and length + where + 1 or where
-    good = where >= 1 and where - 1 + #s <= length
-  end
-  if attempt(good, "set_string", call "set_string", h.ud, pos, s) and h.block.bytes then
-    local old = h.block.bytes
-    h.block.bytes = old:sub(1, where - 1) .. s .. old:sub(where + #s)
-  end
 end)

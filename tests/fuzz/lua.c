@@ -27,6 +27,8 @@ static struct module {
     {"model", "tests/fuzz/model.lua", NULL, 0},
     {"choices", "tests/fuzz/choices.lua", NULL, 0},
     {"api", "tests/fuzz/api.lua", NULL, 0},
+    {"bytes", "tests/fuzz/bytes.lua", NULL, 0},
+    {"views", "tests/fuzz/views.lua", NULL, 0},
     {"misuse", "tests/fuzz/misuse.lua", NULL, 0},
     {"ops", "tests/fuzz/ops.lua", NULL, 0},
 };
@@ -123,6 +125,26 @@ static int l_bytes(lua_State *L) {
     return 1;
 }
 
+/* Where its block is, the bytes of it before the view, the length, and whether it is a slice. */
+static int l_view(lua_State *L) {
+    const bpl_handle *h = lua_touserdata(L, 1);
+    lua_pushnumber(L, (lua_Number)(uintptr_t)h->block);
+    lua_pushnumber(L, (lua_Number)(h->data - (uint8_t *)bp_buffer_data(h->block)));
+    lua_pushnumber(L, (lua_Number)h->length);
+    lua_pushboolean(L, h->slice != 0);
+    return 4;
+}
+
+/* The bytes of its block up to the end of the view; nil where they are more than arg 2. */
+static int l_contents(lua_State *L) {
+    const bpl_handle *h = lua_touserdata(L, 1);
+    const uint8_t *begin = bp_buffer_data(h->block);
+    size_t count = (size_t)(h->data - begin) + h->length;
+    if (count > (size_t)lua_tonumber(L, 2)) return 0;
+    lua_pushlstring(L, (const char *)begin, count);
+    return 1;
+}
+
 static int l_trace(lua_State *L) {
     step = (size_t)lua_tonumber(L, 1);
     fuzz_trace(step, lua_tostring(L, 2), NULL, NULL);
@@ -136,11 +158,10 @@ static int l_light(lua_State *L) {
 }
 
 static const luaL_Reg helpers[] = {
-    {"check", l_check},         {"owned", l_owned},
-    {"note_pool", l_note_pool}, {"note_raw", l_note_raw},
-    {"light", l_light},         {"note_put", l_note_put},
-    {"trace", l_trace},         {"data", l_data},
-    {"bytes", l_bytes},         {NULL, NULL},
+    {"check", l_check},       {"owned", l_owned},       {"note_pool", l_note_pool},
+    {"note_raw", l_note_raw}, {"light", l_light},       {"note_put", l_note_put},
+    {"trace", l_trace},       {"data", l_data},         {"bytes", l_bytes},
+    {"view", l_view},         {"contents", l_contents}, {NULL, NULL},
 };
 
 /* ---- a state ------------------------------------------------------------------- */

@@ -47,6 +47,7 @@ op(21, "forged", function() -- our metatables on strangers
   local forged, own = debug.getmetatable(owner.ud), debug.getmetatable(value)
   local name, pool_name = pick(names), pick(pool_names)
   debug.setmetatable(value, forged)
+  M.forged = value
   local ok, message = pcall(function()
     attempt(false, name, call(name), value, 1, "x")
     attempt(false, pool_name, pool_call(pool_name), value, value)
@@ -54,6 +55,7 @@ op(21, "forged", function() -- our metatables on strangers
     if k <= 200 then must(core.type(value) == nil, "type of a stranger") end
   end)
   debug.setmetatable(value, own)
+  M.forged = nil
   if not ok then error(message, 0) end
 end)
 
@@ -129,10 +131,12 @@ op(29, "hot", function()
   if not h then return end
   local before = M.disturbed
   local ok, message = pcall(hot_loop, h.ud, times)
-  if M.disturbed > before then
+  local refused = times > 0 and h.owned == 0 or times > 7 and h.block.frozen
+  if M.disturbed > before or refused then
+    must(not ok or M.disturbed > before, "hot loop: not refused")
     M.own(h, fuzz.owned(h.ud) - h.owned)
   else
-    must(ok == (h.owned > 0 or times == 0), "hot loop: %s", M.show(message))
+    must(ok, "hot loop: %s", M.show(message))
   end
 end)
 

@@ -1,5 +1,5 @@
--- What ops.lua compares bytepool with: which references each handle owns, what each
--- block and pool must say, and how a call may fail.
+-- What ops.lua compares bytepool with: which references each handle owns, which part of a
+-- block it shows, what each block and pool must say, and how a call may fail.
 --
 -- The collector runs inside the calls under test and nowhere else. A finalizer that runs
 -- there (a bomb of misuse.lua) calls operations of its own: then what the outer call was expected to
@@ -13,6 +13,7 @@ local M = {
   tokens = {}, lost = {}, -- lost: an import was cut short by a stranger's error
   disturbed = 0,       -- how often a stranger's finalizer ran
   in_finalizer = false,
+  forged = nil,        -- what bears another's metatable just now
   failure = nil,       -- the first thing that was wrong
 }
 
@@ -112,8 +113,8 @@ end
 
 -- A Lua caller, so that messages have a position to name.
 function M.caller(methods, name)
-  return function(self, a, b, c)
-    local x, y = methods[name](self, a, b, c)
+  return function(self, ...)
+    local x, y = methods[name](self, ...)
     return x, y
   end
 end
@@ -128,17 +129,30 @@ function M.add_pool(slot, ud, max_idle)
   return pool
 end
 
+-- Count bytes behind the first `from`. Never an empty range: LuaJIT 2.1.0-beta3 compiles some
+-- of those into the whole string.
+function M.part(text, from, count)
+  if count <= 0 then return "" end
+  return text:sub(from + 1, from + count)
+end
+
+-- A handle on a block, which shows what lua.c says: `at` of its bytes come before the view.
 function M.add_handle(ud, block)
   local slot
   for i = 1, 12 do slot = slot or not M.handles[i] and i end
   local h = {ud = ud, owned = 1, block = block}
+  local address
+  address, h.at, h.length, h.slice = fuzz.view(ud)
+  block.address = block.address or address
+  must(address == block.address, "a handle on another block")
   block.refs = block.refs + 1
   if slot then M.handles[slot] = h else M.forget(h) end
+  if block.bytes and #block.bytes < h.at + h.length then M.believe(h) end -- others were cut shorter
   return h
 end
 
 function M.add_block(pool, ud, length)
-  local block = {pool = pool, refs = 0, slack = 0, length = length}
+  local block = {pool = pool, refs = 0, slack = 0, frozen = false}
   pool.blocks[block] = true
   pool.requests = pool.requests + 1
   if length <= M.SMALL then block.bytes = fuzz.bytes(ud) end
@@ -151,9 +165,14 @@ end
 
 -- h took `count` references more, or gave some back.
 function M.own(h, count)
+  local block = h.block
   h.owned = h.owned + count
-  h.block.refs = h.block.refs + count
-  settle(h.block)
+  if h.forgotten then -- but a release function holds it
+    block.slack = math.max(block.slack + count, 0)
+  else
+    block.refs = block.refs + count
+  end
+  settle(block)
 end
 
 -- What h owns comes back some time; who reads the block's count may see it or not.
@@ -161,12 +180,64 @@ function M.forget(h)
   local block = h.block
   block.refs = block.refs - h.owned
   block.slack = block.slack + h.owned
+  h.forgotten = true
   for i = 1, 12 do
     if M.handles[i] == h then M.handles[i] = nil end
   end
   if h.release then M.functions[h.release] = nil end
   settle(block)
 end
+
+-- ---- bytes -----------------------------------------------------------------------
+
+-- What h shows, or nil where its block is too large to be modelled.
+function M.bytes(h)
+  return h.block.bytes and M.part(h.block.bytes, h.at, h.length)
+end
+
+-- h may have moved to a block of its own by now.
+local function follow(h)
+  local address, before, length, slice = fuzz.view(h.ud)
+  local old = h.block
+  if address ~= old.address then
+    local new = {pool = old.pool, address = address, refs = 0, slack = 0, frozen = false}
+    local count = h.forgotten and "slack" or "refs"
+    old[count], new[count] = old[count] - h.owned, h.owned
+    new.pool.blocks[new], new.pool.requests = true, new.pool.requests + 1
+    h.block = new
+    settle(old)
+  end
+  h.at, h.length, h.slice = before, length, slice
+end
+
+-- What is in h's block is taken as it is: nobody can say what it should be.
+function M.believe(h)
+  if h.owned == 0 then return end
+  follow(h)
+  local longest = fuzz.contents(h.ud, M.SMALL)
+  for _, other in pairs(M.handles) do
+    if other.block == h.block and other.owned > 0 and longest then
+      local bytes = fuzz.contents(other.ud, M.SMALL)
+      if not bytes or #bytes > #longest then longest = bytes end
+    end
+  end
+  h.block.bytes = longest
+end
+
+-- From now on h shows these bytes; nil: not known.
+function M.shows(h, bytes)
+  if not bytes or #bytes > M.SMALL then return M.believe(h) end
+  local old = h.block
+  follow(h)
+  must(h.length == #bytes, "a length of %d, expected %d", h.length, #bytes)
+  local all = old == h.block and old.bytes or old ~= h.block and ""
+  if not all or #all < h.at or h.at + #bytes > M.SMALL then return M.believe(h) end
+  local stop = h.at + #bytes
+  h.block.bytes = M.part(all, 0, h.at) .. bytes .. M.part(all, stop, #all - stop)
+end
+
+-- A copy is made under a reference more, which a finalizer sees.
+function M.may_be_held(h) h.block.slack = h.block.slack + 1 end
 
 -- ---- comparing -------------------------------------------------------------------
 
@@ -185,9 +256,11 @@ local function compare_handle(h)
   same(refs >= block.refs and refs <= block.refs + block.slack, "ref_count %d, expected %d to %d",
     refs, block.refs, block.refs + block.slack)
   block.slack = refs - block.refs
-  same(#h.ud == block.length and m.len(h.ud) == block.length, "a length")
-  same(m.capacity(h.ud) >= block.length, "a capacity")
-  if block.bytes then same(m.tostring(h.ud) == block.bytes, "bytes of a buffer") end
+  same(#h.ud == h.length and m.len(h.ud) == h.length, "a length")
+  same(m.capacity(h.ud) >= h.length, "a capacity")
+  same(m.is_frozen(h.ud) == block.frozen, "frozen or not")
+  same(m.is_unique(h.ud) == (refs == h.owned), "unique or not")
+  if block.bytes then same(m.tostring(h.ud) == M.bytes(h), "bytes of a buffer") end
 end
 
 local function compare_tiers(s)

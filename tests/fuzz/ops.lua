@@ -1,7 +1,7 @@
 -- Runs the operations of the Lua target: lua.c calls run(data) in a state of its own. The
 -- first byte of data says how the state is set up, then each operation is a byte that names
 -- it and its choices. A code that is free does nothing, so a new operation takes one and
--- what the corpus means stays. They stand in api.lua and misuse.lua.
+-- what the corpus means stays. They stand in api.lua, bytes.lua, views.lua and misuse.lua.
 
 local jit = rawget(_G, "jit")
 -- Bit 0 of data: without the compiler. Bit 1: the state is closed with all things out.
@@ -18,6 +18,8 @@ local C = require "choices"
 local M = require "model"
 local fuzz = require "fuzz"
 require "api"
+require "bytes"
+require "views"
 require "misuse"
 
 local step = 0

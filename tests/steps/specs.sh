@@ -24,13 +24,23 @@ specs() { # build-folder lua options...
   run_busted "$root/spec" "${preload[@]}" "$lua" "$@"
 }
 
+# With the compiler on above; here without it, and without it for the FFI bodies alone or in place of them.
+luajit_spec_steps() {
+  step count_busted "specs luajit -joff" specs build luajit -joff
+  preload=(env BYTEPOOL_BODIES=interpreted)
+  step count_busted "specs luajit, FFI bodies interpreted" specs build luajit
+  preload=(env BYTEPOOL_BODIES=c)
+  step count_busted "specs luajit, C methods" specs build luajit
+  preload=()
+}
+
 spec_steps() {
   local lua why before=$((passed + failed))
   preload=()
   for lua in luajit lua5.1 lua5.2 lua5.3 lua5.4; do
     if why=$(lua_missing $lua); then skip $lua "$why"; continue; fi
     step count_busted "specs $lua" specs build $lua
-    [ $lua = luajit ] && step count_busted "specs luajit -joff" specs build luajit -joff
+    [ $lua = luajit ] && luajit_spec_steps
   done
   [ $((passed + failed)) != $before ] || step count_busted "specs" echo "every Lua was skipped"
 }

@@ -1,0 +1,66 @@
+-- Whether the reference has an entry, with a description, for each public function of the running
+-- library, and none for what does not exist.
+-- usage: lua tests/doc/check.lua HTML
+
+local html = ...
+local bytepool = require "bytepool"
+local core = require "bytepool.core"
+
+-- Name -> text of its entry, out of a page of LDoc's.
+local function entries(page)
+  local file = assert(io.open(html .. "/" .. page .. ".html", "rb"))
+  local text = file:read "*a"
+  file:close()
+  local found = {}
+  text = text .. '<a name = "'
+  for at, name in text:gmatch '()<a name = "([^"]+)"></a>' do
+    local stop = text:find('<a name = "', at + 1, true)
+    found[name] = text:sub(at, stop - 1)
+  end
+  return found
+end
+
+local failed, checked = 0, 0
+local function complain(...)
+  failed = failed + 1
+  io.stderr:write(string.format(...), "\n")
+end
+
+-- fields: names of entries that are no functions.
+local function compare(page, prefix, functions, fields)
+  local found = entries(page)
+  for name, value in pairs(functions) do
+    if type(value) == "function" and not name:find "^__" then
+      checked = checked + 1
+      local entry = found[prefix .. name]
+      local text = entry and entry:match "<dd>(.-)<h3>" or entry and entry:match "<dd>(.*)</dd>"
+      if not entry then
+        complain("%s: no entry for %s%s", page, prefix, name)
+      elseif not text or not text:gsub("<[^>]*>", ""):find "%w" then
+        complain("%s: no description of %s%s", page, prefix, name)
+      end
+    end
+  end
+  for name in pairs(found) do
+    local short = name:sub(1, #prefix) == prefix and name:sub(#prefix + 1) or name
+    if type(functions[short]) ~= "function" and not (fields and fields[short]) then
+      complain("%s: %s is documented and does not exist", page, name)
+    end
+  end
+end
+
+local object_pool = bytepool.new_pool(function() return {} end)
+local tables = { ["bytepool.Pool.TierStats"] = true, ["bytepool.Pool.Stats"] = true }
+
+local modules = { _VERSION = true, ffi_bodies = true, report = true, Options = true }
+compare("modules/bytepool", "", bytepool, modules)
+compare("modules/bytepool.report", "", bytepool.report)
+compare("modules/bytepool.object_pool", "", { new_pool = bytepool.new_pool })
+compare("classes/bytepool.Pool", "bytepool.Pool:", core.pool_methods, tables)
+compare("classes/bytepool.Buffer", "bytepool.Buffer:", core.buffer_methods)
+compare("classes/bytepool.Scope", "bytepool.Scope:", require "bytepool.scope")
+compare("classes/bytepool.ObjectPool", "bytepool.ObjectPool:", debug.getmetatable(object_pool).__index)
+if rawget(_G, "jit") then compare("modules/bytepool.ffi", "raw.", require "bytepool.ffi") end
+
+print(("reference: %d functions, %d faults"):format(checked, failed))
+os.exit(failed == 0 and checked > 100)
