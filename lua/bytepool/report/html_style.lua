@@ -50,7 +50,8 @@ pre { white-space: pre-wrap; margin: .25rem 0 0; font-size: .85rem; text-align: 
   .folds, .folds tbody, .folds tr { display: block; }
   .folds tr { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); padding: .5rem 0;
     border-bottom: 1px solid var(--line); }
-  .folds th, .folds td { display: block; border: 0; padding: .15rem .25rem; text-align: left; }
+  .folds th, .folds td { display: block; border: 0; padding: .15rem .25rem; text-align: left;
+    white-space: normal; overflow-wrap: anywhere; }
   .folds tbody th, .folds td.bar, .folds td.words { grid-column: 1 / -1; width: 100%; }
   .folds td::before, .folds tbody th::before { content: attr(data-name) " "; display: block; color: var(--quiet);
     font-size: .75rem; font-weight: 400; }
