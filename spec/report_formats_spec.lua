@@ -4,6 +4,7 @@ local h = dofile(here .. "/helper.lua")
 local readers = dofile(here .. "/report_readers.lua")
 local bytepool = require "bytepool"
 local report = bytepool.report
+local rich, check_equations = readers.rich, readers.check_equations
 
 local FORMATS = { "text", "expvar", "prometheus", "openmetrics", "statsd", "html" }
 
@@ -16,47 +17,6 @@ local function busy(random, name)
     if random(1, 4) == 1 then kept[#kept + 1] = buf else buf:release() end
   end
   return pool, kept
-end
-
--- All that a snapshot may have one day, with figures that are told apart.
-local function rich()
-  return {
-    name = "rich", requests = 17, total_get = 15, total_put = 9, discarded = 2, discarded_put = 1,
-    discarded_bytes = 9999, in_use = 7, in_use_bytes = 5120, idle_bytes = 3072, owned_bytes = 8192,
-    peak_owned_bytes = 9216, peak_in_use_bytes = 6144, reserved_bytes = 2 ^ 34, trimmed_bytes = 4194304,
-    exported = 1, max_idle = 2 ^ 28, threads = 2, time = 1785000000, uptime = 3723.5,
-    asked_bytes = 12345, waste_bytes = 678, collected = 3, collected_bytes = 3072, double_releases = 4,
-    trims = 5, returned_bytes = 4194305, resident_bytes = 20480, pinned_bytes = 1111, overruns = 6, late_writes = 7,
-    leak_level = "paranoid", recent_lengths = { 1, 100, 5000 },
-    pools = {
-      [128] = { get = 5, put = 3, hit = 2, miss = 3, in_use = 2, owned = 3, idle = 1, cached = 1, depot = 0,
-        asked_bytes = 500, waste_bytes = 140, collected = 1, peak_in_use = 3, peak_owned = 3 },
-      [1024] = { get = 10, put = 6, hit = 4, miss = 6, in_use = 4, owned = 7, idle = 3, cached = 1, depot = 2,
-        asked_bytes = 1846, waste_bytes = 538, collected = 2, peak_in_use = 5, peak_owned = 7 },
-    },
-    histogram = { { le = 128, count = 5 }, { le = 1024, count = 10 }, { le = 8192, count = 2 } },
-    leaks = {
-      { kind = "collected", site = "app.lua:12", count = 2, bytes = 2048, age = 60, traceback = "one\ntwo" },
-      { kind = "collected", site = "app.lua:12", count = 1, bytes = 1024, traceback = "another way there" },
-      { kind = "out", site = "app.lua:20", tag = "viewer", count = 4, bytes = 4096 },
-      { kind = "over_release", site = "app.lua:30", count = 4, bytes = 0 },
-    },
-    gc = { held_bytes = 1000, budget_bytes = 33554432, steps = 8, full = 1, cycles = 9, seconds = 0.125 },
-  }
-end
-
-local function check_equations(pool)
-  local total = 0
-  for _, tier in pairs(pool.tiers) do
-    assert.equal(tier.get, tier.hit + tier.miss)
-    assert.equal(tier.in_use, tier.get - tier.put)
-    assert.equal(tier.owned, tier.in_use + tier.idle)
-    assert.equal(tier.idle, tier.cached + tier.depot)
-    total = total + tier.get
-  end
-  assert.equal(total, pool.total_get)
-  assert.equal(pool.requests, pool.total_get + pool.discarded)
-  assert.equal(pool.owned_bytes, pool.in_use_bytes + pool.idle_bytes)
 end
 
 for _, format in ipairs(FORMATS) do
@@ -332,71 +292,6 @@ describe("report.html", function()
   it("takes a title that is a string", function()
     assert.truthy(report.html(rich(), "<t>"):find("<title>&lt;t&gt;</title>", 1, true))
     h.raises(function() report.html(rich(), 5) end, "html: argument 'title' must be a string, got 5")
-  end)
-end)
-
-describe("hostile names, sites and tags", function()
-  local names = { '"} 1\nevil_metric 2\n#', "\\", "\\n", 'a"b\\"c', "<script>alert(1)</script>", "'\" onload='x",
-    "a:1|c\nb:2|c", "..", "", " ", "memstats", "\r\n", "ok\1\127", "caf\195\169 \226\130\172", "&amp;", "]]>", "-->" }
-
-  local function hostile(name)
-    local s = rich()
-    s.name = name
-    s.leaks = { { kind = "out", site = name, tag = name, traceback = name, count = 1 },
-      { kind = name, site = name, tag = name, count = 2 } }
-    return s
-  end
-
-  -- What the formats make of bytes that not all of them can carry.
-  local function carried(name)
-    return (name:gsub("[%z\1-\8\11-\31\127]", function(c) return ("\\x%02x"):format(c:byte()) end))
-  end
-
-  it("stay labels and strings in every format", function()
-    for _, name in ipairs(names) do
-      local all = { [name] = hostile(name) }
-      for _, format in ipairs { "expvar", "prometheus", "openmetrics", "html" } do
-        local read = readers[format](report[format](all))
-        local key, pool = next(read)
-        assert.equal(carried(name), key)
-        assert.is_nil(next(read, key))
-        assert.equal(17, pool.requests)
-        check_equations(pool)
-      end
-      for _, line in ipairs(readers.statsd_lines(report.statsd(all))) do
-        assert.truthy(line.path:find("^bytepool%.[%w_-]+%."))
-      end
-      local samples = readers.samples(report.prometheus(all))
-      for _, sample in ipairs(samples) do
-        assert.truthy(sample.name:find("^bytepool_"))
-        if sample.name == "bytepool_out_buffers" then assert.equal(carried(name), sample.labels.site) end
-      end
-    end
-  end)
-
-  it("do not break out of a page", function()
-    for _, name in ipairs(names) do
-      local html = report.html({ [name] = hostile(name) }, name)
-      assert.falsy(html:find("<script", 1, true))
-      assert.falsy(html:find("<data[^>]*onload"))
-      assert.equal(1, select(2, html:gsub("<section ", "")))
-    end
-  end)
-
-  it("can not add lines to the text for people", function()
-    local _, lines = report.text({ plain = hostile("plain") }):gsub("\n", "")
-    local _, same = report.text({ x = hostile("two\nlines\rof it") }):gsub("\n", "")
-    assert.equal(lines + 1, same) -- a traceback may have lines of its own
-  end)
-
-  it("are UTF-8 in the end, whatever bytes they were", function()
-    local cases = { ["\255"] = "\\xff", ["a\192\128b"] = "a\\xc0\\x80b", ["\237\160\128"] = "\\xed\\xa0\\x80",
-      ["\244\144\128\128"] = "\\xf4\\x90\\x80\\x80", ["\226\130"] = "\\xe2\\x82", ["\195\169\0"] = "\195\169\\x00",
-      ["\240\159\152\128"] = "\240\159\152\128" }
-    for name, expected in pairs(cases) do
-      assert.equal(expected, (next(readers.prometheus(report.prometheus { [name] = rich() }))))
-      assert.equal(expected, (next(readers.expvar(report.expvar { [name] = rich() }))))
-    end
   end)
 end)
 

@@ -1,9 +1,52 @@
 -- What a program reads back out of the text of a report: one reader for each format, all to the
 -- same shape, { pool name -> { requests, total_get, discarded, ..., tiers = { [size] = { get, ... } } } }.
 -- Readers are strict: a line that the format does not allow fails.
+local assert = require "luassert"
 local cjson = require "cjson"
 
 local readers = {}
+
+-- All that a snapshot may have one day, with figures that are told apart.
+function readers.rich()
+  return {
+    name = "rich", requests = 17, total_get = 15, total_put = 9, discarded = 2, discarded_put = 1,
+    discarded_bytes = 9999, in_use = 7, in_use_bytes = 5120, idle_bytes = 3072, owned_bytes = 8192,
+    peak_owned_bytes = 9216, peak_in_use_bytes = 6144, reserved_bytes = 2 ^ 34, trimmed_bytes = 4194304,
+    exported = 1, max_idle = 2 ^ 28, threads = 2, time = 1785000000, uptime = 3723.5,
+    asked_bytes = 12345, waste_bytes = 678, collected = 3, collected_bytes = 3072, double_releases = 4,
+    trims = 5, returned_bytes = 4194305, resident_bytes = 20480, pinned_bytes = 1111, overruns = 6, late_writes = 7,
+    leak_level = "paranoid", recent_lengths = { 1, 100, 5000 },
+    pools = {
+      [128] = { get = 5, put = 3, hit = 2, miss = 3, in_use = 2, owned = 3, idle = 1, cached = 1, depot = 0,
+        asked_bytes = 500, waste_bytes = 140, collected = 1, peak_in_use = 3, peak_owned = 3 },
+      [1024] = { get = 10, put = 6, hit = 4, miss = 6, in_use = 4, owned = 7, idle = 3, cached = 1, depot = 2,
+        asked_bytes = 1846, waste_bytes = 538, collected = 2, peak_in_use = 5, peak_owned = 7 },
+    },
+    histogram = { { le = 128, count = 5 }, { le = 1024, count = 10 }, { le = 8192, count = 2 } },
+    leaks = {
+      { kind = "collected", site = "app.lua:12", count = 2, bytes = 2048, age = 60, traceback = "one\ntwo" },
+      { kind = "collected", site = "app.lua:12", count = 1, bytes = 1024, traceback = "another way there" },
+      { kind = "out", site = "app.lua:20", tag = "viewer", count = 4, bytes = 4096 },
+      { kind = "over_release", site = "app.lua:30", count = 4, bytes = 0 },
+    },
+    gc = { held_bytes = 1000, budget_bytes = 33554432, steps = 8, full = 1, cycles = 9, seconds = 0.125 },
+  }
+end
+
+-- The equations of a quiet pool, of what was read.
+function readers.check_equations(pool)
+  local total = 0
+  for _, tier in pairs(pool.tiers) do
+    assert.equal(tier.get, tier.hit + tier.miss)
+    assert.equal(tier.in_use, tier.get - tier.put)
+    assert.equal(tier.owned, tier.in_use + tier.idle)
+    assert.equal(tier.idle, tier.cached + tier.depot)
+    total = total + tier.get
+  end
+  assert.equal(total, pool.total_get)
+  assert.equal(pool.requests, pool.total_get + pool.discarded)
+  assert.equal(pool.owned_bytes, pool.in_use_bytes + pool.idle_bytes)
+end
 
 local function fresh(pools, name)
   pools[name] = pools[name] or { tiers = {} }

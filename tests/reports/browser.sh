@@ -27,15 +27,20 @@ luajit "$root/tests/reports/page.lua" "$root" "$dump" "$folder/dom.html" || exit
 
 # The policy forbids scripts; a copy without it measures itself, in a frame: a window is not made
 # narrower than 500 pixels but for a screenshot.
-measure='<script>parent.postMessage("window " + innerWidth + " content " + document.documentElement.scrollWidth, "*")</script>'
-grep -v 'Content-Security-Policy' "$page" | sed "s|^</body>|$measure</body>|" >"$folder/measured.html"
+measure='<script>
+  const wide = [...document.querySelectorAll("html, section, .wide")].filter(e => e.scrollWidth > e.clientWidth)
+  parent.postMessage("window " + innerWidth + ", too wide: " + wide.map(e => e.className || e.tagName), "*")
+</script>'
+grep -v 'Content-Security-Policy' "$page" | sed '$d' | sed '$d' >"$folder/measured.html"
+echo "$measure</body></html>" >>"$folder/measured.html"
+
 for width in 1280 400; do
   cat >"$folder/frame.html" <<END
 <!DOCTYPE html><title>nothing</title><script>addEventListener("message", e => { document.title = e.data })</script>
 <iframe src="measured.html" style="border: 0; width: ${width}px; height: 900px"></iframe>
 END
   browse --virtual-time-budget=5000 --dump-dom "file://$folder/frame.html" >"$folder/frame-dom.html"
-  grep -q "<title>window $width content $width</title>" "$folder/frame-dom.html" || {
+  grep -q "<title>window $width, too wide: </title>" "$folder/frame-dom.html" || {
     echo "at $width pixels: $(grep -o '<title>.*</title>' "$folder/frame-dom.html")"
     exit 1
   }

@@ -15,7 +15,8 @@ local pages = readers.html(read(arg[3]))
 local compared = 0
 
 local function compare(where, expected, shown)
-  assert(shown == expected, ("%s is %s on the page, %s in the snapshot"):format(where, tostring(shown), tostring(expected)))
+  assert(shown == expected, ("%s is %s on the page, %s in the snapshot"):format(where, tostring(shown),
+    tostring(expected)))
   compared = compared + 1
 end
 

@@ -67,16 +67,19 @@ local function check_values(job, format)
   assert(#sent - #stored <= 2, ("%s: %d served, %d stored"):format(job, #sent, #stored))
   assert(count > 1, job .. ": the load did not change")
   for _, each in ipairs(formats) do assert(each == format, ("%s: served as %s"):format(job, each)) end
-  print(("%s: %d scrapes as %s, %d different values of in_use_bytes, all as served"):format(job, #stored, format, count))
+  print(("%s: %d scrapes as %s, %d different values of in_use_bytes, all as served"):format(job, #stored, format,
+    count))
 end
 
 -- One scrape has one time, so the equations hold exactly in what is stored.
 local EQUATIONS = {
   { "bytepool_requests_total", "sum by (job, pool) (bytepool_gets_total) + on (job, pool) bytepool_discarded_total",
     "job, pool", 4 },
-  { "bytepool_in_use_blocks", "sum by (job, pool, tier) (bytepool_gets_total) - on (job, pool, tier) bytepool_puts_total",
+  { "bytepool_in_use_blocks",
+    "sum by (job, pool, tier) (bytepool_gets_total) - on (job, pool, tier) bytepool_puts_total",
     "job, pool, tier", 8 },
-  { "bytepool_owned_blocks", "bytepool_in_use_blocks + on (job, pool, tier) sum by (job, pool, tier) (bytepool_idle_blocks)",
+  { "bytepool_owned_blocks",
+    "bytepool_in_use_blocks + on (job, pool, tier) sum by (job, pool, tier) (bytepool_idle_blocks)",
     "job, pool, tier", 8 },
   { "bytepool_owned_bytes", "bytepool_in_use_bytes + bytepool_idle_bytes", "job, pool", 4 },
 }

@@ -27,8 +27,8 @@ local function fill(s)
   default(s, "waste_bytes", waste)
   default(s, "time", 1785000000.25)
   default(s, "uptime", 3723.5)
-  for i, key in ipairs { "peak_in_use_bytes", "collected", "collected_bytes", "double_releases", "trims", "returned_bytes",
-    "resident_bytes", "pinned_bytes", "overruns", "late_writes" } do default(s, key, i * 1000) end
+  for i, key in ipairs { "peak_in_use_bytes", "collected", "collected_bytes", "double_releases", "trims",
+    "returned_bytes", "resident_bytes", "pinned_bytes", "overruns", "late_writes" } do default(s, key, i * 1000) end
   if not s.histogram or #s.histogram == 0 then
     s.histogram = {}
     for i = 0, 21 do s.histogram[i + 1] = { le = 2 ^ i, count = 100 + i * 9 } end
@@ -36,7 +36,7 @@ local function fill(s)
   s.leak_level = "paranoid"
   s.leaks = {
     { kind = "out", site = "/srv/app/handlers/stream/chunk_reader.lua:1204", tag = "viewer", count = 3, bytes = 300000,
-      age = 120000, traceback = "stack traceback:\n\tapp.lua:12: in function 'read_chunk'\n\tapp.lua:99: in main chunk" },
+      age = 120000, traceback = "stack traceback:\n\tapp.lua:12: in function 'read'\n\tapp.lua:99: in main chunk" },
     { kind = "collected", site = "b.lua:1", count = 1, bytes = 4096 },
     { kind = "over_release", site = "<script>alert(1)</script>", tag = "\"><img src=x onerror=alert(1)>", count = 1 },
     { kind = "overrun", site = "back\\slash\nand\255", tag = "'", count = 2, bytes = 1 },
@@ -49,3 +49,4 @@ io.write(report.dump {
   main = fill(pool:get_pool_stats()),
   ['"><script>alert(1)</script>\\\n{evil="1"} 1\255'] = fill(pool:get_pool_stats()),
 })
+for _, buf in ipairs(held) do buf:release() end

@@ -14,6 +14,25 @@ promtool_check() {
   if sed 's/_total//' "$text" | promtool check metrics; then echo "a counter without _total passes"; return 1; fi
 }
 
+# The reference parsers of Prometheus's Python client: of OpenMetrics the strict one.
+python_with_client() {
+  local python
+  for python in python3 /usr/bin/python3; do
+    if $python -c 'import prometheus_client.openmetrics.parser' 2>/dev/null; then echo $python; return 0; fi
+  done
+  return 1
+}
+
+openmetrics() { # python
+  eval "$(sh tests/env "$root" build lua5.4)"
+  lua5.4 lua/bin/bytepool report --format prometheus "$tmp/snapshots.json" >"$tmp/prometheus" &&
+    lua5.4 lua/bin/bytepool report --format openmetrics "$tmp/snapshots.json" >"$tmp/openmetrics" &&
+    "$1" tests/reports/openmetrics.py "$tmp/prometheus" "$tmp/openmetrics" || return 1
+  # The same without its end must not pass.
+  sed '$d' "$tmp/openmetrics" >"$tmp/cut"
+  ! "$1" tests/reports/openmetrics.py "$tmp/prometheus" "$tmp/cut"
+}
+
 snapshots() {
   eval "$(sh tests/env "$root" build luajit)"
   luajit tests/reports/snapshots.lua >"$tmp/snapshots.json"
@@ -45,11 +64,13 @@ report_lua_missing() { # modules; prints what the tests miss
 }
 
 report_steps() {
-  local why
+  local why python
   if why=$(report_lua_missing cjson argparse); then skip reports "$why"; return; fi
   step count_one "reports snapshots" snapshots
   if command -v promtool >/dev/null; then step count_one "reports promtool" promtool_check
   else skip "reports promtool" "no promtool"; fi
+  if python=$(python_with_client); then step count_one "reports openmetrics" openmetrics "$python"
+  else skip "reports openmetrics" "no Python with prometheus_client"; fi
   if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then skip "reports scrape" "no prometheus"
   elif why=$(report_lua_missing socket); then skip "reports scrape" "$why"
   else step count_one "reports scrape" scrape; fi

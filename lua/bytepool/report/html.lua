@@ -30,11 +30,17 @@ local function is_bytes(key)
     return key:find("bytes$") ~= nil or key == "max_idle" or key == "le"
 end
 
--- Bytes: rounded to be read, and in full.
+-- Bytes: rounded, to be read in a row.
+local function cell(key, value)
+    if key == "seconds" then return data(key, value, units.number(value)) end
+    return data(key, value, is_bytes(key) and units.rounded(value) or nil)
+end
+
+-- Bytes: rounded, and in full.
 local function figure(key, value)
-    local rounded = is_bytes(key) and units.rounded(value)
-    if not rounded then return data(key, value) end
-    return ("%s <small>%s</small>"):format(data(key, value, rounded), grouped(value))
+    local shown = cell(key, value)
+    if not (is_bytes(key) and units.rounded(value)) then return shown end
+    return ("%s <small>%s</small>"):format(shown, grouped(value))
 end
 
 local TOTALS = {
@@ -96,22 +102,24 @@ local function tier_table(tiers, add)
     for _, size in ipairs(sizes) do most = math.max(most, (tiers[size].owned or 0) * size) end
     add('<h3>Tiers</h3><p class="quiet">Bytes:<span class="key use"></span>in use'
         .. '<span class="key idle"></span>idle</p>')
-    add('<table class="folds tiers"><thead><tr><th>size</th><th class="words">bytes owned</th><th></th>')
+    add('<div class="wide"><table class="folds tiers"><thead><tr><th>size</th>'
+        .. '<th class="words">bytes owned</th><th></th>')
     for _, name in ipairs(columns) do add(("<th>%s</th>"):format(words(name))) end
     add("</tr></thead><tbody>")
     for _, size in ipairs(sizes) do
         local tier = tiers[size]
         local owned = (tier.owned or 0) * size
-        add(('<tr data-tier="%s"><th data-name="size">%s</th><td class="bar words">%s%s</td>'
-            .. '<td data-name="bytes owned">%s</td>'):format(units.count(size), grouped(size),
-                span("use", (tier.in_use or 0) * size, most), span("idle", (tier.idle or 0) * size, most),
-                units.rounded(owned) or grouped(owned)))
+        local bar = span("use", (tier.in_use or 0) * size, most) .. span("idle", (tier.idle or 0) * size, most)
+        add(('<tr data-tier="%s"><th data-name="size">%s</th><td class="bar words">%s</td>'):format(
+            units.count(size), grouped(size), bar))
+        add(('<td data-name="bytes owned">%s</td>'):format(units.rounded(owned) or grouped(owned)))
         for _, name in ipairs(columns) do
-            add(('<td data-name="%s">%s</td>'):format(words(name), tier[name] and data(name, tier[name]) or "-"))
+            local value = tier[name]
+            add(('<td data-name="%s">%s</td>'):format(words(name), value and cell(name, value) or "-"))
         end
         add("</tr>")
     end
-    add("</tbody></table>")
+    add("</tbody></table></div>")
 end
 
 -- A line for each length, on a logarithmic scale: 1 byte and 1 MiB are both to be seen.
@@ -145,13 +153,13 @@ local function histogram_table(histogram, add)
     if not histogram or #histogram == 0 then return end
     local most = 0
     for _, bucket in ipairs(histogram) do most = math.max(most, bucket.count) end
-    add('<h3>Request sizes</h3><table class="histogram"><thead><tr><th>up to</th><th>requests</th>'
+    add('<h3>Request sizes</h3><div class="wide"><table class="histogram"><thead><tr><th>up to</th><th>requests</th>'
         .. '<th class="words"></th></tr></thead><tbody>')
     for _, bucket in ipairs(histogram) do
         add(('<tr><th>%s</th><td>%s</td><td class="bar words">%s</td></tr>'):format(data("le", bucket.le),
             data("count", bucket.count), span("use", bucket.count, most)))
     end
-    add("</tbody></table>")
+    add("</tbody></table></div>")
 end
 
 local function leak_table(snapshot, add)

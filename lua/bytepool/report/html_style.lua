@@ -32,9 +32,11 @@ td { overflow-wrap: normal; white-space: nowrap; }
 th { color: var(--quiet); font-weight: 600; font-size: .85rem; overflow-wrap: normal; }
 tbody th { color: var(--ink); font-size: 1em; white-space: nowrap; }
 .words { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-td.bar { width: 30%; min-width: 8rem; vertical-align: middle; }
+.wide { overflow-x: auto; }
+.tiers th, .tiers td { padding: .3rem .35rem; }
+td.bar { width: 30%; min-width: 5rem; vertical-align: middle; }
 .histogram th, .histogram td { width: 1%; }
-.histogram td.bar { width: auto; }
+.histogram td.bar, .histogram th.words { width: 98%; }
 .bar span { display: inline-block; height: .8rem; min-width: 1px; vertical-align: middle; }
 .use { background: var(--use); }
 .idle { background: var(--idle); }
