@@ -75,10 +75,18 @@ describe("report.delta", function()
     assert.equal(300, by_uptime.requests)
     -- One tier alone that begins anew does not make a new pool.
     local new, old = at(15, 150), at(10, 100)
-    new.pools[128].put = 4
+    new.pools[128].get, new.pools[128].put = 5, 4
     local d = report.delta(new, old)
     assert.is_nil(d.restarted)
-    assert.same({ 4, 50 }, { d.pools[128].put, d.pools[128].get })
+    assert.same({ 5, 4, 50 }, { d.pools[128].get, d.pools[128].put, d.total_get })
+  end)
+
+  it("takes a hit that turned out to be a miss for none", function()
+    local new, old = at(15, 101), at(10, 100)
+    new.pools[128].hit = old.pools[128].hit - 1
+    local d = report.delta(new, old)
+    assert.is_nil(d.restarted)
+    assert.same({ 1, 0 }, { d.pools[128].get, d.pools[128].hit })
   end)
 
   it("takes several pools, and counts one that is new from zero", function()

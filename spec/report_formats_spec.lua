@@ -165,16 +165,22 @@ describe("report.prometheus and report.openmetrics", function()
     assert.same({ 678 }, find(readers.samples(report.prometheus(s)), "bytepool_waste_bytes_total"))
   end)
 
-  it("have a cumulative histogram", function()
-    for format, les in pairs { prometheus = { "128", "1024", "8192", "+Inf" },
-      openmetrics = { "128.0", "1024.0", "8192.0", "+Inf" } } do
+  it("have a cumulative histogram with a bucket for each tier, hit or not", function()
+    for format, les in pairs { prometheus = { "128", "1024", "+Inf" },
+      openmetrics = { "128.0", "1024.0", "+Inf" } } do
       local samples = readers.samples(report[format](rich()))
-      for i, count in ipairs { 5, 15, 17, 17 } do
+      for i, count in ipairs { 5, 15, 17 } do
         assert.same({ count }, find(samples, "bytepool_request_size_bytes_bucket", { le = les[i] }))
       end
-      assert.same({ 12345 }, find(samples, "bytepool_request_size_bytes_sum"))
+      assert.equal(3, #find(samples, "bytepool_request_size_bytes_bucket"))
+      assert.same({ 12345 + 9999 }, find(samples, "bytepool_request_size_bytes_sum"))
       assert.same({ 17 }, find(samples, "bytepool_request_size_bytes_count"))
     end
+    local s = rich()
+    s.histogram, s.asked_bytes = { { le = 1000, count = 3 } }, nil
+    local samples = readers.samples(report.prometheus(s))
+    assert.same({ 0, 3, 3 }, find(samples, "bytepool_request_size_bytes_bucket"))
+    assert.same({}, find(samples, "bytepool_request_size_bytes_count"))
   end)
 
   it("differ where OpenMetrics does: families without _total, units, the end", function()

@@ -18,7 +18,12 @@ local function each_counter(new, old, fn)
         end
     end
     among(counters.pool, new, old)
-    for size, tier in pairs(new.pools) do among(counters.tier, tier, old and old.pools[size]) end
+    for size, tier in pairs(new.pools) do
+        local before = old and old.pools[size]
+        -- When a pool's tiers are changed, one may go, come again, and begin anew.
+        if before and (tier.get or 0) < (before.get or 0) then before = nil end
+        among(counters.tier, tier, before)
+    end
     if new.gc then among(counters.gc, new.gc, old and old.gc) end
 
     local function records(field, key_of)
@@ -43,8 +48,7 @@ local function each_counter(new, old, fn)
     end)
 end
 
--- Whether `new` is of another pool than `old`, made since under the same name. A tier alone may
--- begin anew when the tiers of a pool are changed.
+-- Whether `new` is of another pool than `old`, made since under the same name.
 local function began_since(new, old)
     if new.uptime and old.uptime and new.uptime < old.uptime then return true end
     for name in pairs(counters.pool) do
@@ -61,14 +65,15 @@ local function drop_empty(histogram)
     return kept
 end
 
--- Turns `new` into its difference from `old`.
+-- Turns `new` into its difference from `old`. What fell in a pool that goes on did not move: under
+-- load a snapshot may have counted a get that waits for its block as a hit.
 local function subtract(new, old)
     if old and began_since(new, old) then
         new.restarted = true
         old = nil
     end
     each_counter(new, old, function(counts, name, value, earlier)
-        counts[name] = value >= earlier and value - earlier or value
+        counts[name] = math.max(value - earlier, 0)
     end)
     if new.histogram then new.histogram = drop_empty(new.histogram) end
     return new

@@ -39,18 +39,24 @@ local function leaks_by_site(wanted, field)
     end
 end
 
--- Buckets are cumulative. Sum and count go together, and only with what all requests asked for.
+-- Cumulative, up to each tier's size, at which a bucket of the snapshot ends. Those of the
+-- snapshot are some hundreds, and come and go as they are hit: series that are not always there
+-- can not be summed over pools. Sum and count go together. Oversize requests are in no tier's
+-- asked_bytes.
 local function read_histogram(snapshot, add)
     local histogram = snapshot.histogram
     if not histogram then return end
-    local total = 0
-    for _, bucket in ipairs(histogram) do
-        total = total + bucket.count
-        add({"le", bucket.le}, total, "_bucket")
+    local total, i = 0, 1
+    for _, size in ipairs(units.sizes(snapshot.pools)) do
+        while histogram[i] and histogram[i].le <= size do
+            total, i = total + histogram[i].count, i + 1
+        end
+        add({"le", size}, total, "_bucket")
     end
+    for rest = i, #histogram do total = total + histogram[rest].count end
     add({"le", math.huge}, total, "_bucket")
     if snapshot.asked_bytes then
-        add({}, snapshot.asked_bytes, "_sum")
+        add({}, snapshot.asked_bytes + (snapshot.discarded_bytes or 0), "_sum")
         add({}, total, "_count")
     end
 end
@@ -93,7 +99,7 @@ families.list = {
     {name = "pinned_bytes", type = "gauge", unit = "bytes", pool = {"pinned_bytes"},
         help = "Bytes of blocks that slices keep and do not show."},
     {name = "asked_bytes", type = "counter", unit = "bytes", tier = {"asked_bytes"}, pool = {"asked_bytes"},
-        help = "Bytes that requests asked for."},
+        help = "Bytes that the requests which tiers served asked for."},
     {name = "waste_bytes", type = "counter", unit = "bytes", tier = {"waste_bytes"}, pool = {"waste_bytes"},
         help = "Bytes of blocks beyond what requests asked for."},
     {name = "collected", type = "counter", tier = {"collected"}, pool = {"collected"},
@@ -130,7 +136,7 @@ families.list = {
     {name = "out_bytes", type = "gauge", unit = "bytes", read = leaks_by_site("out", "bytes"),
         help = "Bytes of those."},
     {name = "request_size_bytes", type = "histogram", unit = "bytes", read = read_histogram,
-        help = "Lengths that requests asked for."},
+        help = "Lengths that requests asked for, oversize ones too."},
 }
 
 -- Counters that are sums of what the families read, and so in none of them.

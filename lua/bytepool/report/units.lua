@@ -7,13 +7,8 @@ local options = require "bytepool.options"
 
 local units = {}
 
-local EXACT = 2 ^ 53
 local LAST_DATE = 253402300799 -- the end of the year 9999
 local NAMES = {"KiB", "MiB", "GiB", "TiB"}
-
-local function is_whole(n)
-    return n % 1 == 0 and n >= -EXACT and n <= EXACT
-end
 
 -- A host may have set a locale with a decimal comma.
 local function point(text)
@@ -24,14 +19,15 @@ end
 ---@param n number
 ---@return string
 function units.count(n)
-    return is_whole(n) and ("%.0f"):format(n) or point(("%.2f"):format(n))
+    return n % 1 == 0 and ("%.0f"):format(n) or point(("%.2f"):format(n))
 end
 
---- For programs: the shortest text that reads back as n.
+--- For programs: the shortest text that reads back as n. As a float, so that all Luas write the same
+-- above 2^53.
 ---@param n number
 ---@return string
 function units.number(n)
-    return point(options.show(n))
+    return point(options.show(n + 0.0))
 end
 
 --- "3.0 MiB", or nil below 1 KiB.
