@@ -113,6 +113,18 @@ describe("report.text", function()
     assert.equal(538, readers.text(text).rich.tiers[1024].waste_bytes)
   end)
 
+  it("shows one line for each power of two of the request sizes", function()
+    local s = rich()
+    s.histogram = { { le = 1, count = 1 }, { le = 3, count = 2 }, { le = 4, count = 3 }, { le = 5, count = 4 },
+      { le = 8, count = 5 }, { le = 4607, count = 6 }, { le = 5000, count = 7 } }
+    local text = report.text(s)
+    local lines = "request sizes:\n     <= 1   1\n     <= 4   5\n     <= 8   9\n  <= 5000  13\n"
+    assert.truthy(text:find(lines, 1, true), text)
+    local html = report.html(s)
+    assert.truthy(html:find('<th><data value="5000" data-key="le">5,000</data></th><td><data value="13"', 1, true))
+    assert.truthy(html:find("&le;&nbsp;4607:&nbsp;6, &le;&nbsp;5000:&nbsp;7", 1, true))
+  end)
+
   it("does not show what is not there", function()
     local pool = h.new { name = "today" }
     local s = pool:get_pool_stats()

@@ -151,15 +151,19 @@ end
 
 local function histogram_table(histogram, add)
     if not histogram or #histogram == 0 then return end
-    local most = 0
-    for _, bucket in ipairs(histogram) do most = math.max(most, bucket.count) end
+    local octaves, most, all = units.octaves(histogram), 0, {}
+    for _, bucket in ipairs(octaves) do most = math.max(most, bucket.count) end
     add('<h3>Request sizes</h3><div class="wide"><table class="histogram"><thead><tr><th>up to</th><th>requests</th>'
         .. '<th class="words"></th></tr></thead><tbody>')
-    for _, bucket in ipairs(histogram) do
+    for _, bucket in ipairs(octaves) do
         add(('<tr><th>%s</th><td>%s</td><td class="bar words">%s</td></tr>'):format(data("le", bucket.le),
             data("count", bucket.count), span("use", bucket.count, most)))
     end
-    add("</tbody></table></div>")
+    for i, bucket in ipairs(histogram) do
+        all[i] = ("&le;&nbsp;%s:&nbsp;%s"):format(units.count(bucket.le), units.count(bucket.count))
+    end
+    add(('</tbody></table></div><details><summary>in full</summary><p>%s</p></details>'):format(
+        table.concat(all, ", ")))
 end
 
 local function leak_table(snapshot, add)

@@ -100,7 +100,7 @@ local function histogram_lines(histogram, lines)
     if #histogram == 0 then return end
     lines[#lines + 1] = "request sizes:"
     local rows = {}
-    for i, bucket in ipairs(histogram) do
+    for i, bucket in ipairs(units.octaves(histogram)) do
         rows[i] = {"  <= " .. count(bucket.le), count(bucket.count)}
     end
     align(rows, lines)

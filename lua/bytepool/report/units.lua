@@ -82,6 +82,25 @@ function units.sizes(pools)
     return sizes
 end
 
+--- A histogram with at most one bucket for each power of two, and the bounds it had: some hundreds
+-- are too many to read.
+---@param histogram {le: number, count: number}[]
+---@return {le: number, count: number}[]
+function units.octaves(histogram)
+    local merged, bound = {}, 0
+    for _, bucket in ipairs(histogram) do
+        local last = merged[#merged]
+        if last and bucket.le <= bound then
+            last.le, last.count = bucket.le, last.count + bucket.count
+        else
+            bound = math.max(bound, 1)
+            while bound < bucket.le do bound = bound * 2 end
+            merged[#merged + 1] = {le = bucket.le, count = bucket.count}
+        end
+    end
+    return merged
+end
+
 -- The well-formed sequences of UTF-8, after RFC 3629.
 local SEQUENCES = {
     "^[\194-\223][\128-\191]",
