@@ -140,6 +140,33 @@ describe("report.dump and report.load", function()
     h.raises(function() report.dump(5) end, "dump: argument 'snapshot' must be a snapshot or a table of them, got 5")
   end)
 
+  it("never raise for a text that was damaged, and what they take renders in every format", function()
+    h.seeded(function(random)
+      local whole = report.dump(sample())
+      local taken = 0
+      for _ = 1, 400 do
+        local text = whole
+        for _ = 1, random(1, 3) do
+          local at = random(1, #text)
+          local pieces = { "", "0", "-", "9", '"', "{}", "[]", "null", "true", "1e9", "1e999", ",",
+            string.char(random(0, 255)) }
+          text = text:sub(1, at - 1) .. pieces[random(1, #pieces)] .. text:sub(at + random(0, 2))
+        end
+        local loaded, message = report.load(text)
+        if loaded then
+          taken = taken + 1
+          all_texts(loaded)
+          report.expvar(loaded)
+          assert(report.load(report.dump(loaded)))
+          all_texts(report.delta(loaded, loaded))
+        else
+          assert.equal("string", type(message))
+        end
+      end
+      assert.is_true(taken > 0 and taken < 400)
+    end)
+  end)
+
   it("take null for what is not there", function()
     local loaded = assert(report.load('{"name":"n","pools":{"128":{"get":null,"put":1}},"leaks":null,"uptime":null}'))
     assert.same({ name = "n", pools = { [128] = { put = 1 } } }, loaded)
