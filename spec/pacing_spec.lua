@@ -106,6 +106,7 @@ describe("pacing", function()
 
   it("counts steps, collections and their time", function()
     local pool = h.new()
+    h.collect()
     bytepool.pacing { budget = mib }
     local was = bytepool.pacing()
     for _ = 1, 2000 do pool:get_buffer(65536) end

@@ -150,6 +150,7 @@ int bpl_set_pacing(lua_State *L) {
     bpl_state *s = bpl_check_state(L);
     if (!lua_isnoneornil(L, 1)) {
         s->pacing.least = bpl_check_size(L, 1, "pacing", "budget");
+        s->pacing.base = s->held < s->pacing.base ? s->held : s->pacing.base;
         plan(s);
     }
     bpl_push_pacing(L, s);

@@ -3,6 +3,10 @@
 --     bytepool --version
 --     bytepool info
 --     bytepool tiers [power_of_two|stream]
+--     bytepool stats FILE|URL [--watch [SECONDS]]
+--     bytepool report --format FORMAT FILE
+--
+-- The last two stand in bytepool.cli.reports.
 --
 -- Since 0.1.0.
 -- @module bytepool.cli
@@ -36,6 +40,7 @@ local function size_list(sizes, separator)
     return table.concat(shown, separator)
 end
 
+-- fn(bytepool, arguments, out) returns nothing, or a complaint and whether the arguments are wrong.
 local commands = {}
 
 function commands.info(bytepool, _, out)
@@ -49,6 +54,11 @@ end
 
 function commands.tiers(bytepool, arguments, out)
     out(size_list(bytepool["size_" .. arguments.kind](), "\n") .. "\n")
+end
+
+-- Loaded with bytepool: without the module, --help still works.
+for _, name in ipairs {"stats", "report"} do
+    commands[name] = function(...) return require("bytepool.cli.reports")[name](...) end
 end
 
 -- argparse's own --help calls os.exit; with a plain flag main can return.
@@ -69,6 +79,16 @@ local function make_parser(argparse)
     command("tiers", "Print the sizes of a ready-made tier table, in bytes, one a line.")
         :argument("kind", "Which table."):choices({"power_of_two", "stream"})
         :default("power_of_two")
+    local stats = command("stats", "Show a snapshot: a file of report.dump or report.expvar, or an expvar page.")
+    stats:argument("source", "A file, - for standard input, or an http:// URL.")
+        :argname("FILE|URL"):args("?")
+    stats:option("--watch", "Show it again and again, with rates per second."):args("?"):argname("SECONDS")
+    stats:option("--count", "With --watch: stop after so many times."):argname("N")
+    local report = command("report", "Write a snapshot in another format.")
+    report:argument("source", "A file of report.dump or report.expvar, or - for standard input.")
+        :argname("FILE"):args("?")
+    report:option("--format", "text, expvar, prometheus, openmetrics, statsd or html."):argname("FORMAT")
+        :choices({"text", "expvar", "prometheus", "openmetrics", "statsd", "html"}):default("text")
     return parser, parsers
 end
 
@@ -80,8 +100,10 @@ end
 ---@param arguments string[] the words after the command's name
 ---@param out? fun(text: string) takes what it prints (default: standard output)
 ---@param err? fun(text: string) takes its complaints (default: standard error)
----@return integer status 0; 1 when a Lua module is missing or broken; 2 for wrong arguments
+---@return integer status 0; 1 when a Lua module is missing or broken, or a source can not be read;
+--- 2 for wrong arguments
 function cli.main(arguments, out, err)
+    local is_stdout = out == nil
     out, err = out or write_to(io.stdout), err or write_to(io.stderr)
     local found, argparse = pcall(require, "argparse")
     if not found then
@@ -116,7 +138,16 @@ function cli.main(arguments, out, err)
     if result.version then
         out("bytepool " .. bytepool._VERSION .. "\n")
     else
-        commands[result.command](bytepool, result, out)
+        result.is_stdout = is_stdout
+        local complaint, usage = commands[result.command](bytepool, result, out)
+        if complaint then
+            if not usage then
+                err("bytepool: " .. complaint .. "\n")
+                return FAILED
+            end
+            err(parsers[result.command]:get_usage() .. "\n\nError: " .. complaint .. "\n")
+            return USAGE
+        end
     end
     return OK
 end

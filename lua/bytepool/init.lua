@@ -168,10 +168,6 @@ bytepool.writev = core.writev
 
 local pacing_schema = {budget = {type = "integer", min = 1024 * 1024, max = MAX_SIZE, off = true}}
 
---- How the collector of this Lua state is kept to its work. It sees a handle and not the block
--- behind it, so making a handle asks it for a step where much is held: handles that nobody
--- released hold at most 5/4 of the budget, or what the program itself holds once more. Who
--- releases pays nothing. On LuaJIT and Lua 5.1 such a step restarts a collector that was stopped.
 ---@class bytepool.Pacing
 ---@field budget_bytes integer default 32 MiB; 0 where pacing is off
 ---@field limit_bytes integer from here on a whole collection is due
@@ -181,6 +177,10 @@ local pacing_schema = {budget = {type = "integer", min = 1024 * 1024, max = MAX_
 ---@field cycles integer of the collector, seen since there was something to watch
 ---@field seconds number in steps and collections
 
+--- How the collector of this Lua state is kept to its work. It sees a handle and not the block
+-- behind it, so making a handle asks it for a step where much is held: handles that nobody
+-- released hold at most 5/4 of the budget, or what the program itself holds once more. Who
+-- releases pays nothing. On LuaJIT and Lua 5.1 such a step restarts a collector that was stopped.
 ---@param given? {budget?: integer|false} bytes, at least 1 MiB; false switches pacing off
 ---@return bytepool.Pacing
 function bytepool.pacing(given)

@@ -1,94 +1,34 @@
 --- What a pool did, for people and for programs.
 --
--- `report.text` writes one snapshot as a table to read. `report.expvar` is the
--- counterpart of Go's /debug/vars: the JSON text of every pool published with
--- `pool:expvar(prefix)`.
+-- A report is a function of a snapshot, as pool:get_pool_stats() returns it, or of a table
+-- prefix -> snapshot; it asks no pool anything and changes nothing. Every format is there as
+-- `report.<format>` and by its name in `report.render`; `report.register` adds one.
+--
+-- What a snapshot has not got is not shown. A wrong argument raises an error with the
+-- caller's line.
+--
+--     local report = require "bytepool.report"
+--     print(report.text(pool:get_pool_stats()))
+--     response(report.prometheus(report.collect()))
 --
 -- Since 0.1.0.
 -- @module bytepool.report
 
 local core = require "bytepool.core"
+local json = require "bytepool.report.json"
 local options = require "bytepool.options"
+local pools = require "bytepool.report.pools"
+local process = require "bytepool.report.process"
+local text = require "bytepool.report.text"
 
 local report = {}
 
-local RECENT_SHOWN = 8 -- lengths that report.text writes out
-local COLUMNS = {"size", "get", "put", "hit", "miss", "in_use", "idle"}
+---@alias bytepool.Snapshots bytepool.Stats|table<string, bytepool.Stats> one, or several by prefix
 
-local function count(n)
-    return ("%.0f"):format(n)
-end
+-- ---- published pools ---------------------------------------------------------
 
-local UNITS = {"KiB", "MiB", "GiB", "TiB"}
-
--- "3145728 (3.0 MiB)": exact for comparing, rounded for reading.
-local function bytes(n)
-    local unit, scaled = nil, n
-    for i = 1, #UNITS do
-        if scaled < 1024 then break end
-        unit, scaled = UNITS[i], scaled / 1024
-    end
-    if not unit then return count(n) end
-    return ("%s (%.1f %s)"):format(count(n), scaled, unit)
-end
-
-local function tier_rows(pools)
-    local sizes = {}
-    for size in pairs(pools) do sizes[#sizes + 1] = size end
-    table.sort(sizes)
-    local rows = {COLUMNS}
-    for _, size in ipairs(sizes) do
-        local row = {count(size)}
-        for i = 2, #COLUMNS do row[i] = count(pools[size][COLUMNS[i]]) end
-        rows[#rows + 1] = row
-    end
-    return rows
-end
-
-local function align(rows, lines)
-    local widths = {}
-    for i in ipairs(COLUMNS) do
-        widths[i] = 0
-        for _, row in ipairs(rows) do widths[i] = math.max(widths[i], #row[i]) end
-    end
-    for _, row in ipairs(rows) do
-        local cells = {}
-        for i, cell in ipairs(row) do cells[i] = (" "):rep(widths[i] - #cell) .. cell end
-        lines[#lines + 1] = table.concat(cells, "  ")
-    end
-end
-
-local function recent_text(lengths)
-    local n = #lengths
-    if n == 0 then return "none" end
-    local shown = {}
-    for i = math.max(1, n - RECENT_SHOWN + 1), n do shown[#shown + 1] = count(lengths[i]) end
-    local dots = n > RECENT_SHOWN and "..., " or ""
-    return ("%s%s (%d kept, newest last)"):format(dots, table.concat(shown, ", "), n)
-end
-
---- A snapshot as a table for people: a row for each tier, then the totals, each
--- on a line `name = value`. Sizes and lengths are bytes, the rest are counts.
----@param snapshot table what pool:get_pool_stats() returned
----@return string text several lines, no line break at the end
-function report.text(snapshot)
-    local lines = {}
-    if snapshot.name and snapshot.name ~= "" then
-        lines[1] = "pool " .. options.quote(snapshot.name)
-    end
-    align(tier_rows(snapshot.pools), lines)
-    local function add(name, value) lines[#lines + 1] = name .. " = " .. value end
-    add("total_get", count(snapshot.total_get))
-    add("total_put", count(snapshot.total_put))
-    add("requests", count(snapshot.requests))
-    add("discarded", count(snapshot.discarded))
-    add("in_use", count(snapshot.in_use))
-    add("in_use_bytes", bytes(snapshot.in_use_bytes))
-    add("idle_bytes", bytes(snapshot.idle_bytes))
-    add("peak_owned_bytes", bytes(snapshot.peak_owned_bytes))
-    add("recent_lengths", recent_text(snapshot.recent_lengths))
-    return table.concat(lines, "\n")
-end
+-- What stands beside the pools on an expvar page.
+local RESERVED = {memstats = true, cmdline = true}
 
 -- prefix -> pool. Weak, so that being published keeps no pool alive.
 local published = setmetatable({}, {__mode = "v"})
@@ -101,7 +41,8 @@ end
 --- Publishes a pool under a prefix; `pool:expvar(prefix)` is the way to call it.
 -- Doing so again with the same pool changes nothing. A prefix is free again
 -- when its pool is closed or collected.
--- Raises when prefix is not a non-empty string, and when another open pool has it.
+-- Raises when prefix is not a non-empty string, when it is "memstats" or "cmdline", and when
+-- another open pool has it.
 ---@param prefix string
 ---@param pool userdata an open pool
 ---@param level? integer whom an error blames, as in error(): 1 is the caller of
@@ -112,6 +53,9 @@ function report.publish(prefix, pool, level)
         error("expvar: argument 'prefix' must be a non-empty string, got "
             .. options.show(prefix, true), level)
     end
+    if RESERVED[prefix] then
+        error(("expvar: prefix %s is the process's own"):format(options.quote(prefix)), level)
+    end
     local holder = published[prefix]
     if holder ~= nil and is_open(holder) and not core.same_pool(holder, pool) then
         error(("expvar: prefix %s is held by another pool"):format(options.quote(prefix)), level)
@@ -120,7 +64,7 @@ function report.publish(prefix, pool, level)
 end
 
 --- Snapshots of all published pools that are open.
----@return table<string, table> snapshots what pool:get_pool_stats() returns, by prefix
+---@return table<string, bytepool.Stats> snapshots what pool:get_pool_stats() returns, by prefix
 function report.collect()
     local snapshots = {}
     for prefix, pool in pairs(published) do
@@ -133,43 +77,243 @@ function report.collect()
     return snapshots
 end
 
--- lua-cjson with settings of its own, so that neither the host's settings
--- change our text nor ours the host's.
-local function default_encode()
-    local found, cjson = pcall(require, "cjson")
-    if not found then return nil end
-    local own = cjson.new()
-    -- Old releases stop at 14 digits, and raise when asked for more.
-    pcall(own.encode_number_precision, 16)
-    return function(value)
-        -- An empty Lua table is an object to lua-cjson. The quotes keep this
-        -- from matching inside a string, where they would be escaped.
-        local text = own.encode(value):gsub('"recent_lengths":{}', '"recent_lengths":[]')
-        return (text:gsub('"histogram":{}', '"histogram":[]'))
-    end
+-- ---- formats -----------------------------------------------------------------
+
+-- Blames the line that called the function of this file that calls it.
+local function fail(where, argument, fault)
+    error(("%s: argument '%s' %s"):format(where, argument, fault), 3)
 end
 
---- All published pools as JSON text, `{prefix: stats, ...}`. The stats are those
+local function listed(where, argument, given)
+    local list, fault = pools.list(given)
+    if not list then error(("%s: argument '%s' %s"):format(where, argument, fault), 4) end
+    return list
+end
+
+-- name -> fn(where, snapshot, ...). All but the text are loaded at their first use.
+local formats = {}
+
+function formats.text(where, snapshot, rates)
+    local list = listed(where, "snapshot", snapshot)
+    local by_pool
+    if rates ~= nil then
+        by_pool = {}
+        for _, entry in ipairs(listed(where, "rates", rates)) do by_pool[entry.pool] = entry.snapshot end
+    end
+    return text(list, by_pool)
+end
+
+function formats.expvar(where, snapshot, encode)
+    local figures
+    if snapshot == nil or type(snapshot) == "function" then
+        snapshot, encode = report.collect(), snapshot or encode
+        figures = process.figures()
+    end
+    local list = listed(where, "snapshot", snapshot)
+    if encode ~= nil and type(encode) ~= "function" then
+        error(("%s: argument 'encode' must be a function, got %s"):format(where, options.show(encode)), 3)
+    end
+    encode = encode or json.encoder()
+    if not encode then
+        error(("%s: %s, or give a JSON encoder: report.expvar(encode)"):format(where, json.MISSING), 3)
+    end
+    return (encode(json.expvar(list, figures)))
+end
+
+function formats.prometheus(where, snapshot)
+    local list = listed(where, "snapshot", snapshot)
+    return require("bytepool.report.exposition").prometheus(list)
+end
+
+function formats.openmetrics(where, snapshot)
+    local list = listed(where, "snapshot", snapshot)
+    return require("bytepool.report.exposition").openmetrics(list)
+end
+
+function formats.statsd(where, snapshot, before)
+    local list = listed(where, "snapshot", snapshot)
+    local earlier = before ~= nil and listed(where, "before", before) or nil
+    return require("bytepool.report.statsd")(list, earlier)
+end
+
+function formats.html(where, snapshot, title)
+    local list = listed(where, "snapshot", snapshot)
+    if title ~= nil and type(title) ~= "string" then
+        error(("%s: argument 'title' must be a string, got %s"):format(where, options.show(title)), 3)
+    end
+    return require("bytepool.report.html")(list, title)
+end
+
+--- A table for people: a row for each tier, then the totals, each on a line `name = value`,
+-- then leaks. Sizes, lengths and what ends in _bytes are bytes, the rest are counts.
+---@param snapshot bytepool.Snapshots
+---@param rates? bytepool.Snapshots report.rates of the same pools, shown beside their counters
+---@return string text several lines, no line break at the end
+function report.text(snapshot, rates)
+    local result = formats.text("text", snapshot, rates)
+    return result
+end
+
+--- Pools as JSON text, `{prefix: stats, ...}`, as Go serves it at /debug/vars. The stats are those
 -- of pool:get_pool_stats(), with the tier sizes as strings ("4096").
 -- Raises when lua-cjson is missing and no `encode` was given, and what `encode` raises.
----@param encode? fun(value: table): string a JSON encoder (default: lua-cjson's)
+---@param snapshot? bytepool.Snapshots default: all published pools, and beside them "memstats"
+--- (HeapAlloc, HeapInuse, Sys, RSS, in bytes) and "cmdline"
+---@param encode? fun(value: table): string a JSON encoder (default: lua-cjson's); may be the only argument
 ---@return string json
-function report.expvar(encode)
-    if encode ~= nil and type(encode) ~= "function" then
-        error("expvar: argument 'encode' must be a function, got " .. options.show(encode), 2)
+function report.expvar(snapshot, encode)
+    local result = formats.expvar("expvar", snapshot, encode)
+    return result
+end
+
+--- Prometheus text format 0.0.4, `text/plain; version=0.0.4`. The label `pool` is the prefix,
+-- or the pool's name.
+---@param snapshot bytepool.Snapshots
+---@return string text
+function report.prometheus(snapshot)
+    local result = formats.prometheus("prometheus", snapshot)
+    return result
+end
+
+--- OpenMetrics 1.0, `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+---@param snapshot bytepool.Snapshots
+---@return string text
+function report.openmetrics(snapshot)
+    local result = formats.openmetrics("openmetrics", snapshot)
+    return result
+end
+
+--- Lines for a StatsD server, `bytepool.<pool>.<family>[.<label values>]:<value>|c` or `|g`.
+---@param snapshot bytepool.Snapshots
+---@param before? bytepool.Snapshots what was sent last: counters are what came since; default:
+--- since the pool was made
+---@return string lines each ends with a line break
+function report.statsd(snapshot, before)
+    local result = formats.statsd("statsd", snapshot, before)
+    return result
+end
+
+--- One HTML page that needs nothing else: bars, charts and all figures as text.
+---@param snapshot bytepool.Snapshots
+---@param title? string default "bytepool"
+---@return string html
+function report.html(snapshot, title)
+    local result = formats.html("html", snapshot, title)
+    return result
+end
+
+-- Names of the user's own formats, which may be given another function.
+local registered = {}
+
+--- Adds a format of the user's own, or replaces one.
+---@param name string not that of a built-in format
+---@param fn fun(snapshot: bytepool.Snapshots, ...): any called by render with what render was given
+function report.register(name, fn)
+    if type(name) ~= "string" or name == "" then
+        fail("register", "name", "must be a non-empty string, got " .. options.show(name, true))
     end
-    encode = encode or default_encode()
-    if not encode then
-        error("expvar: the Lua module cjson (lua-cjson) is missing; install it, "
-            .. "or give a JSON encoder: report.expvar(encode)", 2)
+    if formats[name] then
+        fail("register", "name", ("is that of a built-in format: %s"):format(options.quote(name)))
     end
-    local snapshots = report.collect()
-    for _, snapshot in pairs(snapshots) do
-        local pools = {}
-        for size, tier in pairs(snapshot.pools) do pools[count(size)] = tier end
-        snapshot.pools = pools
+    if type(fn) ~= "function" then fail("register", "fn", "must be a function, got " .. options.show(fn)) end
+    registered[name] = fn
+end
+
+--- The names that render knows.
+---@return string[] names rising
+function report.formats()
+    local names = {}
+    for name in pairs(formats) do names[#names + 1] = name end
+    for name in pairs(registered) do names[#names + 1] = name end
+    table.sort(names)
+    return names
+end
+
+--- A report by the name of its format.
+---@param name string
+---@param snapshot bytepool.Snapshots
+---@param ... any the format's other arguments
+---@return string report of a registered format, what its function returned
+function report.render(name, snapshot, ...)
+    if registered[name] then return (registered[name](snapshot, ...)) end
+    local format = type(name) == "string" and formats[name]
+    if not format then
+        fail("render", "name", ("must be a format (%s), got %s"):format(table.concat(report.formats(), ", "),
+            options.show(name, true)))
     end
-    return (encode(snapshots))
+    if snapshot == nil then fail("render", "snapshot", "must be a snapshot or a table of them, got nil") end
+    local result = format("render", snapshot, ...)
+    return result
+end
+
+-- ---- two snapshots -----------------------------------------------------------
+
+-- A list back in the shape of what the user gave.
+local function unlisted(list, given)
+    if pools.is_single(given) then return list[1].snapshot end
+    local snapshots = {}
+    for _, entry in ipairs(list) do snapshots[entry.pool] = entry.snapshot end
+    return snapshots
+end
+
+local function two_lists(where, new, old)
+    local newer, older = listed(where, "new", new), listed(where, "old", old)
+    if pools.is_single(new) ~= pools.is_single(old) then
+        error(("%s: argument 'old' must be %s as 'new' is"):format(where,
+            pools.is_single(new) and "one snapshot" or "a table of snapshots"), 3)
+    end
+    -- Two snapshots are of one pool because the caller says so.
+    if pools.is_single(new) then older[1].pool = newer[1].pool end
+    return newer, older
+end
+
+--- What changed: counters are the difference, all else is as in `new`. Of a pool that began anew
+-- (its counters or its uptime went down) counters are those of `new`, and `restarted` is true.
+---@param new bytepool.Snapshots
+---@param old bytepool.Snapshots earlier ones of the same pools; one that is missing is counted from zero
+---@return bytepool.Snapshots delta
+function report.delta(new, old)
+    local newer, older = two_lists("delta", new, old)
+    return unlisted(require("bytepool.report.delta").lists(newer, older), new)
+end
+
+--- The same with counters per second, and the `seconds`: by uptime, else by time. Of several pools,
+-- one that `old` has not got and that has no uptime is left out.
+---@param new bytepool.Snapshots
+---@param old bytepool.Snapshots
+---@param seconds? number that passed between the two, where the snapshots do not tell
+---@return bytepool.Snapshots rates
+function report.rates(new, old, seconds)
+    local newer, older = two_lists("rates", new, old)
+    if seconds ~= nil and not (type(seconds) == "number" and seconds > 0 and seconds < math.huge) then
+        fail("rates", "seconds", "must be a number above 0, got " .. options.show(seconds))
+    end
+    local list, fault = require("bytepool.report.delta").rates(newer, older, seconds)
+    if not list then fail("rates", "new", fault) end
+    return unlisted(list, new)
+end
+
+-- ---- storing -----------------------------------------------------------------
+
+--- A snapshot, or several, as JSON text, to be loaded in another process. Whole numbers are
+-- exact up to 2^53. Needs lua-cjson.
+---@param snapshot bytepool.Snapshots
+---@return string json
+function report.dump(snapshot)
+    local list, fault = pools.list(snapshot)
+    if not list then fail("dump", "snapshot", fault) end
+    local encode = json.encoder()
+    if not encode then error("dump: " .. json.MISSING, 2) end
+    return (encode(json.dump(list, pools.is_single(snapshot))))
+end
+
+--- The snapshots in a text of report.dump or report.expvar.
+---@param dumped string
+---@return bytepool.Snapshots|nil snapshot one, or several by prefix, as they were
+---@return string? message what is wrong with the text
+function report.load(dumped)
+    if type(dumped) ~= "string" then fail("load", "text", "must be a string, got " .. options.show(dumped)) end
+    return json.load(dumped)
 end
 
 return report

@@ -50,9 +50,10 @@ local function compare(page, prefix, functions, fields)
 end
 
 local object_pool = bytepool.new_pool(function() return {} end)
-local tables = { ["bytepool.Pool.TierStats"] = true, ["bytepool.Pool.Stats"] = true }
+local tables = {}
+for _, name in ipairs { "TierStats", "Stats", "Leak", "Bucket" } do tables["bytepool.Pool." .. name] = true end
 
-local modules = { _VERSION = true, ffi_bodies = true, report = true, Options = true }
+local modules = { _VERSION = true, ffi_bodies = true, report = true, Options = true, Pacing = true }
 compare("modules/bytepool", "", bytepool, modules)
 compare("modules/bytepool.report", "", bytepool.report)
 compare("modules/bytepool.object_pool", "", { new_pool = bytepool.new_pool })

@@ -92,7 +92,9 @@ local scenes = {
     local two = new():expvar("two")
     local text = bytepool.report.expvar(function(all)
       local t = {}
-      for name, snapshot in pairs(all) do t[#t + 1] = name .. "=" .. snapshot.in_use end
+      for name, entry in pairs(all) do
+        if entry.pools then t[#t + 1] = name .. "=" .. entry.in_use end
+      end
       table.sort(t)
       return table.concat(t, " ")
     end)
