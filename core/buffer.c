@@ -81,4 +81,9 @@ size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b) {
     return b->bin < pool->tier_count ? pool->sizes[b->bin] : (size_t)b->length;
 }
 
+size_t bp_buffer_view(const bp_pool *pool, const bp_buffer *b, void **data) {
+    *data = bp_buffer_data(b);
+    return bp_buffer_capacity(pool, b);
+}
+
 uint32_t bp_buffer_ref_count(const bp_buffer *b) { return BP_REFS(bp_acquire(&b->refs)); }

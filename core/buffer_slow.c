@@ -16,13 +16,12 @@ static void honour_trim(bp_cache *c) {
     }
 }
 
-/* *made: it is a new block of a tier. */
-static bp_buffer *block_for(bp_cache *c, uint32_t tier, size_t n, bool *made) {
+static bp_buffer *block_for(bp_cache *c, uint32_t tier, size_t n) {
     if (tier >= c->pool->tier_count) {
         return bp__alone_get(c->pool, n);
     }
     bp_buffer *b = bp__bin_pop(&c->bins[tier]);
-    return b != NULL ? b : bp__cache_refill(c, tier, made);
+    return b != NULL ? b : bp__cache_refill(c, tier);
 }
 
 bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
@@ -40,13 +39,12 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
     }
     honour_trim(c);
     uint32_t tier = bp__tier_search(pool, n);
-    bool made = false;
-    bp_buffer *b = block_for(c, tier, n, &made);
+    bp_buffer *b = block_for(c, tier, n);
     if (b == NULL && n <= bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased)) {
         /* What idles in other tiers may serve. A request beyond all of it must not
          * cost the others their idle blocks. */
         (void)bp__pool_trim(pool);
-        b = block_for(c, tier, n, &made);
+        b = block_for(c, tier, n);
     }
     if (b == NULL) {
         errno = ENOMEM;
@@ -60,9 +58,6 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
     }
     bp__cache_issue(c, b, n, refs);
     bp__count_get(c, tier, n);
-    if (made) { /* after its get, so that a reader who sees the miss sees the get */
-        bp_count_publish(&c->slow[tier].miss, 1);
-    }
     if (pool->recent_exact) {
         bp__recent_push(pool, n);
     }

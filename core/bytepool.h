@@ -185,6 +185,7 @@ BP_API bool bp_buffer_is_frozen(const bp_buffer *b);
 BP_API void *bp_buffer_data(const bp_buffer *b);
 BP_API size_t bp_buffer_length(const bp_buffer *b);
 BP_API size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b);
+BP_API size_t bp_buffer_view(const bp_pool *pool, const bp_buffer *b, void **data); /* both */
 BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b); /* who reads 1, and owns that one,
                        sees all that the other owners did before they released */
 

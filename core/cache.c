@@ -175,7 +175,7 @@ static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     return out[got - 1];
 }
 
-bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier, bool *made) {
+bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
     if (BP_UNLIKELY(c->shut && !bp__idle_over(c->pool))) {
@@ -195,7 +195,7 @@ bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier, bool *made) {
     bin->fresh = b + 1;
     bin->fresh_left--;
     bp__blocks_own(c->pool, d, 1);
-    *made = true;
+    bp_count(&c->slow[tier].miss, 1); /* before its get, so that who sees that sees this */
     return b;
 }
 

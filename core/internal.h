@@ -110,8 +110,8 @@ void bp__blocks_own(bp_pool *pool, bp_depot *d, size_t blocks); /* of a tier, an
 
 /* from cache.c */
 bp_cache *bp__cache_new(bp_pool *pool);
-bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier, bool *made); /* idle, or made anew */
-void bp__cache_store_slow(bp_cache *c, bp_buffer *b); /* flushes where full; counted */
+bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier); /* idle, or made anew and a miss */
+void bp__cache_store_slow(bp_cache *c, bp_buffer *b);    /* flushes where full; counted */
 void bp__cache_flush_all(bp_cache *c);
 
 /* from alone.c */

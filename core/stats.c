@@ -2,7 +2,8 @@
  *
  * Each cache's counters have one writer. A snapshot sums them under the registry's
  * lock (so that no cache comes or goes, and no cell is folded) while their threads go on:
- * puts and misses are read before gets, so whichever is seen has its get seen too.
+ * puts are read before gets, so a put that is seen has its get seen too, and misses after
+ * them, so that no miss counts as a hit.
  */
 #include <string.h>
 
@@ -218,13 +219,18 @@ static uint64_t cached_locked(const bp_pool *pool, uint32_t tier) {
     return cached > 0 ? (uint64_t)cached : 0; /* negative only mid-flight */
 }
 
-/* s->put and s->miss were read before. */
+/* The puts, in s->put, were read before. A miss whose get is not seen yet would let the hits fall;
+ * they are not fewer than they were. */
 static void sum_tier_locked(bp_pool *pool, uint32_t tier, bp_stats *out) {
     bp_depot *d = &pool->depots[tier];
     bp_tier_stats *s = &out->tiers[tier];
     s->size = pool->sizes[tier];
     sum_cells_locked(pool, tier, &s->get, &s->asked_bytes, out);
-    s->hit = s->get - s->miss;
+    uint64_t miss = misses_locked(pool, tier);
+    uint64_t hit = s->get > miss ? s->get - miss : 0;
+    d->hit = hit > d->hit ? hit : d->hit;
+    s->hit = d->hit;
+    s->miss = s->get - s->hit;
     s->in_use = s->get - s->put;
     s->cached = cached_locked(pool, tier);
     s->depot = bp_peek(&d->free);
@@ -262,7 +268,6 @@ static void snapshot_locked(bp_pool *pool, bp_stats *out) {
     out->tier_count = pool->tier_count;
     for (uint32_t t = 0; t < pool->tier_count; t++) {
         out->tiers[t].put = puts_locked(pool, t);
-        out->tiers[t].miss = misses_locked(pool, t);
     }
     out->discarded_put = alone_puts_locked(pool);
     out->requests = pool->gone.requests;

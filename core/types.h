@@ -55,9 +55,8 @@
  *   idle_bytes     <= max_idle at rest, but for free blocks that share a slab with a
  *                     live one, or with one in the cache of a thread that sleeps
  *
- * Of them hold in every snapshot, while threads work: the lines of total_get (but that get =
- * hit + miss), in_use = get - put >= 0, owned = in_use + idle, that of waste, and
- * peak_in_use <= peak_owned. No counter but hit and no peak ever falls from one to the next.
+ * Of them hold in every snapshot, while threads work: the lines of total_get, in_use = get - put
+ * >= 0, owned = in_use + idle, that of waste, and peak_in_use <= peak_owned. No counter and no peak ever falls from one to the next.
  *
  * Locks, outermost first; none is held while a fast path runs:
  *   tokens (process) -> registry (process) -> depot (tier) -> region lock (pool)
@@ -167,6 +166,7 @@ typedef struct bp_depot {
     _Atomic uint64_t owned, peak_owned;
     _Atomic uint64_t peak_in_use; /* of those moments at which somebody looked */
     _Atomic uint64_t collected;
+    uint64_t hit; /* most that a snapshot said; registry's lock */
     /* Totals of caches that are gone and of releases that had none. */
     struct bp_tier_totals {
         _Atomic uint64_t miss, put;

@@ -81,6 +81,29 @@ describe("a program that forgets to release", function()
   end)
 end)
 
+describe("a program that has released what it held for long", function()
+  it("is bounded by the budget again", function()
+    local before, after = h.script_ok [[
+      local bytepool = require "bytepool"
+      bytepool.pacing { budget = 2 * 2 ^ 20 }
+      local pool = bytepool.new_pools({ 65536 }, { region_size = 2 ^ 28 })
+      local list = {}
+      for i = 1, 2000 do list[i] = pool:get_buffer(65536) end
+      local limit = bytepool.pacing().limit_bytes
+      for i = 1, 2000 do list[i]:release() end
+      list = nil
+      local most = 0
+      for i = 1, 50000 do
+        pool:get_buffer(65536)
+        if i > 40000 then most = math.max(most, bytepool.pacing().held_bytes) end
+      end
+      print(limit / 2 ^ 20, most / 2 ^ 20)
+    ]]:match "(%S+)%s+(%S+)"
+    assert.is_true(tonumber(before) > 60, before)
+    assert.is_true(tonumber(after) < 3, after)
+  end)
+end)
+
 describe("pacing", function()
   local before
   before_each(function() before = bytepool.pacing().budget_bytes end)

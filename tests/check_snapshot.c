@@ -298,7 +298,8 @@ static void *work(void *arg) {
 static const char *fell(const bp_stats *from, const bp_stats *to) {
     for (size_t t = 0; t < TIERS; t++) {
         const bp_tier_stats *a = &from->tiers[t], *b = &to->tiers[t];
-        if (b->get < a->get || b->put < a->put || b->miss < a->miss) return "a count of a tier";
+        if (b->get < a->get || b->put < a->put || b->miss < a->miss || b->hit < a->hit)
+            return "a count of a tier";
         if (b->asked_bytes < a->asked_bytes || b->waste_bytes < a->waste_bytes) return "bytes";
         if (b->peak_in_use < a->peak_in_use || b->peak_owned < a->peak_owned) return "a peak";
     }

@@ -52,10 +52,19 @@ bpl_handle *bpl_push_dead(lua_State *L) {
 int bpl_make_blanks(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     int count = (int)luaL_checkinteger(L, 2);
-    pace(L);
+    bpl_state *s = bpl_state_of(L);
+    if (s != NULL && count > 0) {
+        s->until_sweep -= s->until_sweep > (uint32_t)count ? (uint32_t)count - 1 : 0;
+        bpl_pace(L, s);
+    }
+    lua_settop(L, 1);
+    lua_pushvalue(L, BPL_LIVE); /* looked at once: these are most of what a get costs */
+    luaL_checktype(L, 2, LUA_TTABLE);
     for (int i = 1; i <= count; i++) {
-        bpl_handle *h = push_handle(L);
-        h->seal = BPL_BLANK_SEAL(h);
+        bpl_handle *h = bpl_newuserdata(L, sizeof *h);
+        *h = (bpl_handle){.seal = BPL_BLANK_SEAL(h)};
+        lua_pushvalue(L, 2);
+        lua_setmetatable(L, 3);
         lua_rawseti(L, 1, i);
     }
     return 0;

@@ -36,9 +36,11 @@ void bpl_handle_charge(bpl_handle *h, size_t capacity) {
 }
 
 void bpl_handle_point(bpl_handle *h, bpl_ledger *ledger, bp_buffer *block, size_t length) {
-    hold(h, ledger, block, bp_buffer_capacity(ledger->pool, block));
-    h->data = bp_buffer_data(block);
+    void *data;
+    size_t capacity = bp_buffer_view(ledger->pool, block, &data);
+    h->data = data;
     h->length = length;
+    hold(h, ledger, block, capacity);
     h->owned = 1;
     h->slice = 0;
     h->front = 0;
@@ -68,29 +70,35 @@ void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count) {
     }
 }
 
-/* Dead before the references go: a release can not be entered twice. */
-int bpl_handle_give_back(bpl_handle *h) {
-    uint32_t owned = h->owned;
-    int status = BP_OK;
-    if (owned == 0) {
-        return status;
-    }
-    bp_pool *pool = h->ledger->pool;
-    h->owned = 0;
-    h->data = NULL;
-    h->length = 0;
+static void unlist_slow(bpl_handle *h) {
     if (h->slice != 0) {
         bpl_slice_unlist(h);
     }
     if (h->trace != 0) {
         bpl_trace_end(h);
     }
-    bpl_discharge(h->ledger, bpl_capacity(h));
-    for (; owned > 0; owned--) {
-        status = bp_buffer_release(pool, h->block);
-    }
-    return status;
 }
+
+/* All that it owns, of a live one. Dead before the references go: a release can not be entered
+ * twice. */
+static inline int give_back(bpl_handle *h) {
+    bpl_ledger *ledger = h->ledger;
+    bp_pool *pool = ledger->pool;
+    uint32_t owned = h->owned;
+    h->owned = 0;
+    h->data = NULL;
+    h->length = 0;
+    if (h->slice != 0 || h->trace != 0) {
+        unlist_slow(h);
+    }
+    bpl_discharge(ledger, bpl_capacity(h));
+    for (; owned > 1; owned--) {
+        (void)bp_buffer_release(pool, h->block);
+    }
+    return bp_buffer_release(pool, h->block);
+}
+
+int bpl_handle_give_back(bpl_handle *h) { return h->owned > 0 ? give_back(h) : BP_OK; }
 
 static bpl_pool *open_pool(void *pool) {
     bpl_pool *p = pool;
@@ -121,7 +129,7 @@ int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
 
 int bpl_handle_drop(bpl_handle *h) {
     if (h->owned == 1) {
-        return bpl_handle_give_back(h);
+        return give_back(h);
     }
     h->owned--;
     return bp_buffer_release(h->ledger->pool, h->block);
@@ -145,7 +153,7 @@ int bytepool_handle_release(void *handle, const void *dead, int place) {
         uint32_t narrow = (uint32_t)(uintptr_t)dead;
         memcpy((char *)handle + place, &narrow, sizeof narrow);
     }
-    (void)bpl_handle_give_back(h); /* of a debug pool all are traced */
+    (void)give_back(h); /* of a debug pool all are traced */
     return BP_OK;
 }
 

@@ -120,6 +120,7 @@ bpl_ledger *bpl_ledger_of(bpl_state *s, bp_pool *pool) {
         s->uses++;
         l->debug = bp_pool_is_debug(pool);
         bpl_rearm(l);
+        bpl_pacing_share(s);
     }
     return l;
 }

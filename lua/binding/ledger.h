@@ -7,7 +7,9 @@
  *   anchor   the userdata by which Lua keeps a state; a sentinel is one that the collector
  *            may have, to tell the end of a cycle
  *
- *   state.held  = sum of its ledgers' held = sum of its live handles' capacities
+ *   held        = sum of the ledger's live handles' capacities
+ *   due         a ledger holds as much as its part of what is left until the next step: the
+ *               sum over all of them, which only slow halves reckon, may have come that far
  *
  * All of it belongs to the thread that runs the Lua state, and lies outside Lua's memory: a
  * handle's finalizer may run after those of everything else.
@@ -28,13 +30,14 @@ typedef struct bpl_pacing {
     int step;       /* LUA_GCSTEP's argument, in the unit of the Lua at hand */
     bool stepping;  /* a step is under way: one that a finalizer would begin is none */
     bool watched;   /* a sentinel is out */
+    bool futile;    /* the last whole collection found little */
     uint64_t steps, full, cycles; /* so far; full are whole collections */
     double seconds;               /* in steps and full ones */
 } bpl_pacing;
 
 typedef struct bpl_state {
-    uint64_t held;        /* bytes */
-    uint64_t step_at;     /* from so many held on, a new handle asks for a step; or UINT64_MAX */
+    bool due;             /* before the next handle is made, the sum must be looked at */
+    uint64_t step_at;     /* from so many held by all on, it asks for a step; or UINT64_MAX */
     uint32_t until_sweep; /* handles until the next small step */
     uint32_t uses;        /* anchors and ledgers */
     struct bpl_ledger *ledgers;
@@ -49,11 +52,12 @@ typedef struct bpl_state {
 typedef struct bpl_ledger {
     bp_pool *pool; /* valid while something uses the ledger, or is held */
     bpl_state *state;
-    uint64_t held;   /* bytes; 0: no handle lives */
-    uint32_t uses;   /* pool userdata */
-    uint32_t sample; /* handles until one is traced, it counted; at 1 C must make it */
-    int level;       /* BPL_OFF and on */
-    bool debug;      /* of the pool: every handle is traced, so that a fault has a site */
+    uint64_t held;    /* bytes; 0: no handle lives */
+    uint64_t step_at; /* bytes; its part */
+    uint32_t uses;    /* pool userdata */
+    uint32_t sample;  /* handles until one is traced, it counted; at 1 C must make it */
+    int level;        /* BPL_OFF and on */
+    bool debug;       /* of the pool: every handle is traced, so that a fault has a site */
     struct bpl_tally *tallies;
     struct bpl_handle **slices; /* live slices; handle.place is an index + 1 */
     uint32_t slice_count, slice_room;
@@ -82,14 +86,15 @@ void bpl_ledger_end(bpl_ledger *l);                     /* nothing is held or us
 
 static inline void bpl_charge(bpl_ledger *l, size_t bytes) {
     l->held += bytes;
-    l->state->held += bytes;
+    if (l->held >= l->step_at) {
+        l->state->due = true;
+    }
 }
 
 /* The ledger may be gone after it. */
 static inline void bpl_discharge(bpl_ledger *l, size_t bytes) {
     l->held -= bytes;
-    l->state->held -= bytes;
-    if (l->held == 0 && l->uses == 0) {
+    if (l->uses == 0 && l->held == 0) {
         bpl_ledger_end(l);
     }
 }
@@ -97,7 +102,7 @@ static inline void bpl_discharge(bpl_ledger *l, size_t bytes) {
 /* Whether a new handle of that pool must be made by a C method, for the collector may have to
  * run, or the handle be traced; else it is counted here. */
 static inline bool bpl_due(bpl_ledger *l) {
-    return l->state->held >= l->state->step_at || l->sample <= 1 || (l->sample--, false);
+    return l->held >= l->step_at || l->sample <= 1 || (l->sample--, false);
 }
 
 /* from slices.c */
@@ -108,6 +113,7 @@ uint64_t bpl_pinned_bytes(bpl_ledger *l);    /* sorts the list: O(n log n) */
 /* from pacing.c */
 double bpl_now(void); /* monotonic seconds */
 void bpl_pacing_start(bpl_state *s);
+void bpl_pacing_share(bpl_state *s); /* after a change of its ledgers */
 void bpl_pacing_cycle(bpl_state *s); /* a collector's cycle has ended */
 void bpl_pace_slow(lua_State *L, bpl_state *s);
 void bpl_push_pacing(lua_State *L, const bpl_state *s);
@@ -116,7 +122,7 @@ int bpl_set_pacing(lua_State *L);
 /* Before a handle is made: may run the collector, and with it anybody's finalizers. Nothing
  * that they raise comes out. */
 static inline void bpl_pace(lua_State *L, bpl_state *s) {
-    if (s->held >= s->step_at || --s->until_sweep == 0) {
+    if (s->due || --s->until_sweep == 0) {
         bpl_pace_slow(L, s);
     }
 }

@@ -6,8 +6,9 @@
  *   from    = max(1/2 least, base + (limit - base) / 3): steps are, each max(least, limit - base) / 16
  *
  * So forgotten handles hold 5/4 of the option at most, or what the program itself holds once more;
- * and one that keeps all it gets is looked through each time it has nearly doubled. Only a whole
- * collection raises the base: at a cycle's end what is to be finalized yet counts as held. The
+ * and one that keeps all it gets is looked through each time it has nearly doubled: a collection
+ * that found little makes the next steps wait until the limit. Only a whole collection raises the
+ * base: at a cycle's end what is to be finalized yet counts as held. The
  * size of a step is found by watching how far cycles get, for the unit of LUA_GCSTEP differs
  * from Lua to Lua.
  *
@@ -25,12 +26,12 @@
  * 5 million pairs beside 20 MiB: heaps of up to 89, 438 and 92 MiB, with this 39, 36 and 25;
  * 5.4 is faster by half, 5.3 slower by a tenth. LuaJIT and 5.1 keep to 50 MiB by
  * themselves, and any step at all would cost them a quarter. */
-#if LUA_VERSION_NUM >= 502
 #define SWEEP_EVERY 4096u
-#else
-#define SWEEP_EVERY UINT32_MAX
-#endif
+#if LUA_VERSION_NUM >= 502
 #define SWEEP_STEP 2048
+#else
+#define SWEEP_STEP 0
+#endif
 
 double bpl_now(void) {
     struct timespec t = {0, 0};
@@ -42,12 +43,35 @@ static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 static uint64_t limit_of(const bpl_pacing *p) { return most(p->least / 4 * 5, p->base / 8 * 15); }
 
-/* Where the next step is due, `held` being held. */
+static uint64_t held_by(const bpl_state *s) {
+    uint64_t held = 0;
+    for (const bpl_ledger *l = s->ledgers; l != NULL; l = l->next) {
+        held += l->held;
+    }
+    return held;
+}
+
+/* An equal part of what is left until the next step for each ledger: one that has had its part
+ * makes them share anew. */
+void bpl_pacing_share(bpl_state *s) {
+    uint64_t held = held_by(s), ledgers = 0;
+    uint64_t left = s->step_at > held ? s->step_at - held : 0;
+    for (const bpl_ledger *l = s->ledgers; l != NULL; l = l->next) {
+        ledgers++;
+    }
+    for (bpl_ledger *l = s->ledgers; l != NULL; l = l->next) {
+        l->step_at = s->pacing.least == 0 ? UINT64_MAX : l->held + left / ledgers;
+    }
+    s->due = false;
+}
+
+/* Where the next step is due. */
 static void plan(bpl_state *s) {
     const bpl_pacing *p = &s->pacing;
     uint64_t span = limit_of(p) - p->base;
-    uint64_t from = most(p->least / 2, p->base + span / 3);
-    s->step_at = p->least == 0 ? UINT64_MAX : most(from, s->held + most(p->least, span) / 16);
+    uint64_t from = p->futile ? limit_of(p) : most(p->least / 2, p->base + span / 3);
+    s->step_at = p->least == 0 ? UINT64_MAX : most(from, held_by(s) + most(p->least, span) / 16);
+    bpl_pacing_share(s);
 }
 
 void bpl_pacing_start(bpl_state *s) {
@@ -62,18 +86,25 @@ static void set_step(bpl_pacing *p, double factor) {
     p->step = step < 1 ? 1 : step > MOST_STEP ? MOST_STEP : (int)step;
 }
 
+/* What was released since, too, makes the limit lower. */
+static void lower(bpl_state *s) {
+    uint64_t held = held_by(s);
+    if (held < s->pacing.base) {
+        s->pacing.base = held;
+        s->pacing.futile = false;
+        plan(s);
+    }
+}
+
 /* Steps that end a cycle well before the limit are larger than they need be. */
 void bpl_pacing_cycle(bpl_state *s) {
     bpl_pacing *p = &s->pacing;
     p->cycles++;
     p->watched = false;
-    if (p->stepping && s->held < p->base + (limit_of(p) - p->base) / 5 * 3) {
+    if (p->stepping && held_by(s) < p->base + (limit_of(p) - p->base) / 5 * 3) {
         set_step(p, 0.9);
     }
-    if (s->held < p->base) {
-        p->base = s->held;
-    }
-    plan(s);
+    lower(s);
 }
 
 /* step(anchor), called in protected mode. */
@@ -86,15 +117,17 @@ static int l_step(lua_State *L) {
         lua_settop(L, 1);
         p->watched = true;
     }
-    if (p->least != 0 && s->held >= limit_of(p)) {
+    uint64_t held = held_by(s);
+    if (p->least != 0 && held >= limit_of(p)) {
         p->full++;
         set_step(p, 2);
         (void)lua_gc(L, LUA_GCCOLLECT, 0);
-        p->base = s->held;
-    } else if (s->held >= s->step_at) {
+        p->base = held_by(s);
+        p->futile = p->base > held / 4 * 3;
+    } else if (held >= s->step_at) {
         p->steps++;
         (void)lua_gc(L, LUA_GCSTEP, p->step);
-    } else {
+    } else if (SWEEP_STEP > 0) {
         p->steps++;
         (void)lua_gc(L, LUA_GCSTEP, SWEEP_STEP);
     }
@@ -103,8 +136,16 @@ static int l_step(lua_State *L) {
 
 void bpl_pace_slow(lua_State *L, bpl_state *s) {
     bpl_pacing *p = &s->pacing;
-    s->until_sweep = SWEEP_EVERY;
-    if (p->stepping || !lua_checkstack(L, LUA_MINSTACK)) {
+    bool sweep = s->until_sweep == 0;
+    if (sweep) {
+        s->until_sweep = SWEEP_EVERY;
+        lower(s);
+    }
+    if (p->stepping || p->least == 0 || !lua_checkstack(L, LUA_MINSTACK)) {
+        return;
+    }
+    if ((!sweep || SWEEP_STEP == 0) && held_by(s) < s->step_at) {
+        bpl_pacing_share(s);
         return;
     }
     lua_pushcfunction(L, l_step);
@@ -133,7 +174,7 @@ static void set_count(lua_State *L, const char *name, uint64_t n) {
 /* What a report says of it, as a new table. */
 void bpl_push_pacing(lua_State *L, const bpl_state *s) {
     const bpl_pacing p = s->pacing;
-    const uint64_t held = s->held;
+    const uint64_t held = held_by(s);
     lua_createtable(L, 0, 7);
     set_count(L, "held_bytes", held);
     set_count(L, "budget_bytes", p.least);
@@ -150,7 +191,8 @@ int bpl_set_pacing(lua_State *L) {
     bpl_state *s = bpl_check_state(L);
     if (!lua_isnoneornil(L, 1)) {
         s->pacing.least = bpl_check_size(L, 1, "pacing", "budget");
-        s->pacing.base = s->held < s->pacing.base ? s->held : s->pacing.base;
+        uint64_t held = held_by(s);
+        s->pacing.base = held < s->pacing.base ? held : s->pacing.base;
         plan(s);
     }
     bpl_push_pacing(L, s);

@@ -27,7 +27,9 @@ expect("pool", "mixed", "small_pair", "small_burst64", "tiers64_first", "tiers64
 expect("luajit", "lua_ffi_malloc", "lua_raw", "lua_buffer", "lua_noop", "lua_ffi_new", "lua_retain_release",
     "lua_retain_release_ffi", "lua_ref_count", "lua_ref_count_ffi", "lua_byte", "lua_retain_release_aborts",
     "lua_ref_count_aborts", "lua_byte_run", "lua_byte_run_raw", "lua_u32be_run", "lua_u32be_run_raw", "lua_put16",
-    "lua_sub4k", "lua_sub4k_ffi_string", "lua_slice", "lua_memcpy16k", "lua_slice_aborts")
+    "lua_sub4k", "lua_sub4k_ffi_string", "lua_slice", "lua_memcpy16k", "lua_slice_aborts",
+    "lua_level_off", "lua_level_simple", "lua_level_advanced", "lua_level_paranoid", "lua_debug_pool", "lua_unpaced",
+    "lua_live_paced", "lua_live_unpaced", "lua_forgotten")
 
 local wrong = 0
 local function say(text)

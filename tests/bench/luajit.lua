@@ -60,6 +60,7 @@ local function make_cases()
         end, compiles = true},
     }
     for _, case in ipairs(require "contents"(bytepool, ffi, has_buffer, string_buffer)) do table.insert(list, case) end
+    for _, case in ipairs(require "levels"(bytepool)) do table.insert(list, case) end
     return list, function()
         held:release()
         pool:close()

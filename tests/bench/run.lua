@@ -30,7 +30,7 @@ local sides = {
 }
 for name, library in pairs(libraries) do sides[name] = {"LD_PRELOAD=" .. library .. " ", "", "malloc"} end
 
-local lua = {"luajit tests/bench/luajit.lua"}
+local scripts = {["tests/bench/luajit.lua"] = true, ["tests/bench/forget.lua"] = true} -- for LuaJIT
 
 -- What is run in turn within a round: a program, its cases, the sides. Short, so that
 -- the sides of a case are seconds apart at most.
@@ -46,7 +46,8 @@ local plan = {
     {"scale", "bytes4096", {"pool"}, rounds = 3},
     {"scale", "count", {"pool"}},
     {"scale", "snapshot", {"pool"}},
-    {lua, "", {"luajit"}},
+    {"tests/bench/luajit.lua", "", {"luajit"}},
+    {"tests/bench/forget.lua", "", {"luajit"}, rounds = 3},
 }
 
 -- The lines that a command prints, and whether it ended well.
@@ -77,14 +78,14 @@ end
 local function run_step(results, step, side, round, failed)
     local program, case = step[1], step[2]
     local command
-    if program == lua then
-        command = lua[1]
+    if scripts[program] then
+        command = "luajit " .. program
     else
         local s = sides[side]
         command = ("%s%s%s%s %s %s"):format(s[1], BENCH, program, s[2], s[3], case)
     end
     local lines, ended_well = lines_of(command)
-    local prefix = program == lua and "lua_" or ""
+    local prefix = scripts[program] and "lua_" or ""
     for _, line in ipairs(lines) do
         local name, size, value = line:match("^(%S+) (%d+) (%S+)$")
         if name then

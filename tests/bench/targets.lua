@@ -130,6 +130,11 @@ local function judge_luajit(r, list)
     of("put of 16 bytes until 64 KiB", "put16", "put16_string_buffer", 1.2, "of string.buffer")
     of("sub of 4 KiB", "sub4k", "sub4k_ffi_string", 1.2, "of ffi.string")
     of("slice + release of 1 MiB", "slice", "memcpy16k", 1, "of memcpy of 16 KiB")
+    of("get_buffer + release, paced", "level_off", "unpaced", 1.03, "of the same unpaced")
+    of("get_buffer + release, leaks simple", "level_simple", "level_off", 1.05, "of off")
+    of("300,000 live buffers, paced", "live_paced", "live_unpaced", 3, "of the same unpaced")
+    local ns = r:median("lua_forgotten", "luajit")
+    table.insert(list, verdict("LuaJIT a forgotten get", ns and ns / 1000, 15, {unit = "us"}))
     for name, case in pairs {
         ["retain + release"] = "retain_release", ref_count = "ref_count", byte = "byte_run", u32be = "u32be_run",
         put = "put16", sub = "sub4k", slice = "slice",
