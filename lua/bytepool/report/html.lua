@@ -54,7 +54,7 @@ local TIER_COLUMNS = {
     "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached", "depot",
     "asked_bytes", "waste_bytes", "collected", "peak_in_use", "peak_owned",
 }
-local GC = {"held_bytes", "budget_bytes", "steps", "full", "cycles", "seconds"}
+local GC = {"held_bytes", "budget_bytes", "limit_bytes", "steps", "full", "cycles", "seconds"}
 -- Figures that should be 0.
 local FAULTS = {double_releases = true, overruns = true, late_writes = true}
 

@@ -30,7 +30,7 @@ local TOTALS = {
     {"uptime", units.seconds},
 }
 local GC = {
-    {"held_bytes", bytes}, {"budget_bytes", bytes},
+    {"held_bytes", bytes}, {"budget_bytes", bytes}, {"limit_bytes", bytes},
     {"steps", count}, {"full", count}, {"cycles", count}, {"seconds", units.number},
 }
 
