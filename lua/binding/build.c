@@ -136,6 +136,9 @@ bool bpl_resize(bpl_handle *h, size_t n) {
         }
     }
     h->length = n;
+    if (h->slice != 0) {
+        bpl_slice_changed(h);
+    }
     return true;
 }
 
@@ -149,11 +152,13 @@ static int l_buffer_resize(lua_State *L) {
 }
 
 void bpl_reset(bpl_handle *h) {
+    h->length = 0;
     if (h->slice == 0) {
         h->data -= h->front;
         h->front = 0;
+    } else {
+        bpl_slice_changed(h);
     }
-    h->length = 0;
 }
 
 static int l_buffer_reset(lua_State *L) {
@@ -300,6 +305,8 @@ void bpl_consume(bpl_handle *h, size_t n) {
     h->length -= n;
     if (h->slice == 0) {
         h->front += n;
+    } else {
+        bpl_slice_changed(h);
     }
 }
 
