@@ -216,6 +216,21 @@ describe("one release too many", function()
     assert.equal(2, pool:get_pool_stats().double_releases)
   end)
 
+  it("tells the site of the get where the level is simple", function()
+    local pool = h.new { leaks = "simple" }
+    local found
+    for _ = 1, 2000 do
+      local buf = pool:get_buffer(1); local got = line()
+      buf:release()
+      local _, message = pcall(buf.release, buf)
+      if message:find "got at" then
+        found = message:gsub("^.-:%d+: ", "")
+        assert.equal("release: buffer already released (got at " .. got .. ")", found)
+      end
+    end
+    assert.is_string(found)
+  end)
+
   it("remembers the last thousand dead ones, and no others", function()
     local pool = h.new { leaks = "paranoid" }
     local first = pool:get_buffer(1)

@@ -54,10 +54,9 @@ static void describe_dead(char *text, size_t size, const char *method, const bpl
         (void)snprintf(text, size, "%s: buffer already released", method);
         return;
     }
-    (void)snprintf(
-        text, size, "%s: buffer already released (got at %s%s%s, last released %s%s)", method,
-        r->site->s, r->tag != NULL ? ", tag " : "", r->tag != NULL ? r->tag->s : "",
-        r->end != NULL ? "at " : "by the collector or a scope", r->end != NULL ? r->end->s : "");
+    (void)snprintf(text, size, "%s: buffer already released (got at %s%s%s%s%s)", method,
+                   r->site->s, r->tag != NULL ? ", tag " : "", r->tag != NULL ? r->tag->s : "",
+                   r->end != NULL ? ", last released at " : "", r->end != NULL ? r->end->s : "");
 }
 
 /* What a traced handle knows of its life goes into the message: written before anybody is told,

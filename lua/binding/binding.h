@@ -82,7 +82,9 @@ typedef struct bpl_pool {
 
 /* from handle.c: exported for the FFI bodies, which pass the userdata itself after a
  * look at its metatable. Each is one step to Lua: no finalizer runs inside. */
-#define BPL_E_CLOSED (-100) /* beside bp_status: a closed pool, a used blank, or neither */
+#define BPL_E_CLOSED (-100) /* beside bp_status: a closed pool, a used blank, or neither; */
+#define BPL_E_DUE    (-101) /* the collector is due: the blank is as it was; */
+#define BPL_TRACE    1      /* done, and bpl_trace_new is to be called */
 typedef struct bpl_raw {
     size_t capacity;       /* of the last get, */
     uint32_t ticket, next; /* and its number: a finalizer that ran meanwhile may have called get */
@@ -109,9 +111,9 @@ static inline bpl_handle *bpl_live(void *handle) {
     return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
 }
 /* NULL for one whose C method must see the caller's line, too. */
-static inline bpl_handle *bpl_untraced(void *handle) {
+static inline bpl_handle *bpl_unwatched(void *handle) {
     bpl_handle *h = bpl_live(handle);
-    return h != NULL && h->trace == 0 ? h : NULL;
+    return h != NULL && (h->trace == 0 || !bpl_watched(h)) ? h : NULL;
 }
 
 /* from fast.c, for the FFI bodies too */
@@ -215,6 +217,7 @@ size_t bpl_check_place(lua_State *L, int arg, const bpl_handle *h, size_t bytes,
 void bpl_set_metatable(lua_State *L, int arg, int upvalue);
 bpl_handle *bpl_push_dead(lua_State *L); /* a new handle that owns nothing yet */
 int bpl_make_blanks(lua_State *L);
+int bpl_trace_new(lua_State *L);
 int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n,
              const char *tag);        /* to return; 1, or nil, message */
 void bpl_push_upvalues(lua_State *L); /* the four */

@@ -70,6 +70,18 @@ int bpl_make_blanks(lua_State *L) {
     return 0;
 }
 
+/* trace_new(buf, tag or nil): returns buf, of which the FFI says that it is to be traced. Its one
+ * frame is the caller's: the FFI body calls it last. */
+int bpl_trace_new(lua_State *L) {
+    lua_settop(L, 2);
+    bpl_handle *h = bpl_to_handle(L, 1);
+    if (h != NULL && h->owned > 0 && h->trace == 0) {
+        bpl_trace_slow(L, h, lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL);
+    }
+    lua_settop(L, 1);
+    return 1;
+}
+
 int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n, const char *tag) {
     bp_buffer *block = bp_buffer_get(pool->pool, n);
     if (block == NULL) {
@@ -101,7 +113,7 @@ static bool let_go(lua_State *L, bpl_handle *h, bool all, bpl_event *e) {
 }
 
 void bpl_handle_release(lua_State *L, int arg, bpl_handle *h, const char *method) {
-    bool traced = h->trace != 0;
+    bool traced = h->trace != 0 && bpl_watched(h);
     if (traced) {
         bpl_trace_event(L, h, true);
     }
@@ -125,7 +137,7 @@ static int l_buffer_retain(lua_State *L) {
     if (status != BP_OK) {
         return bpl_raise(L, "retain: %s", bp_strerror(status));
     }
-    if (h->trace != 0) {
+    if (h->trace != 0 && bpl_watched(h)) {
         bpl_trace_event(L, h, false);
     }
     lua_settop(L, 1);

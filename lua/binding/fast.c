@@ -239,7 +239,7 @@ int bytepool_handle_unshare(void *handle) {
 
 /* All that it owns goes back. */
 int bytepool_handle_close(void *handle) {
-    bpl_handle *h = bpl_untraced(handle);
+    bpl_handle *h = bpl_unwatched(handle);
     return h != NULL ? bpl_handle_give_back(h) : NOT_PLAIN;
 }
 
@@ -275,12 +275,15 @@ int bytepool_pool_is_open(void *pool) {
     return p != NULL && p->seal == BPL_POOL_SEAL(p) && p->pool != NULL;
 }
 
-/* A blank becomes a slice of a live buffer: 0, or NOT_PLAIN. */
+/* A blank becomes a slice of a live buffer: 0, BPL_TRACE, BPL_E_DUE, or NOT_PLAIN. */
 int bytepool_handle_slice(void *blank, void *handle, double from, double to) {
     bpl_handle *part = blank;
     bpl_handle *h = bpl_live(handle);
-    if (h == NULL || part == NULL || part->seal != BPL_BLANK_SEAL(part) || bpl_due(h->ledger)) {
+    if (h == NULL || part == NULL || part->seal != BPL_BLANK_SEAL(part)) {
         return NOT_PLAIN;
+    }
+    if (bpl_due(h->ledger)) {
+        return BPL_E_DUE;
     }
     size_t at = place(from, h->length + 1);
     size_t end = to == (double)at ? at : place(to, h->length);
@@ -291,5 +294,5 @@ int bytepool_handle_slice(void *blank, void *handle, double from, double to) {
     part->seal = BPL_HANDLE_SEAL(part);
     bpl_handle_view(part, h);
     bpl_handle_narrow(part, at, end - at);
-    return 0;
+    return bpl_sampled(part->ledger) ? BPL_TRACE : 0;
 }

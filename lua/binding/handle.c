@@ -112,13 +112,16 @@ static bp_pool *pool_of(void *pool) {
     return p != NULL ? p->pool : NULL;
 }
 
-/* Makes a live buffer of a blank: BP_OK, BP_ERR_NOMEM, or BPL_E_CLOSED where one of the
- * two is not what it should be, or the collector is due. A blank is filled once. */
+/* Makes a live buffer of a blank: BP_OK, BPL_TRACE, BPL_E_DUE, BP_ERR_NOMEM, or BPL_E_CLOSED
+ * where one of the two is not what it should be. A blank is filled once. */
 int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     bpl_handle *h = blank;
     bpl_pool *p = open_pool(pool);
-    if (p == NULL || h == NULL || h->seal != BPL_BLANK_SEAL(h) || bpl_due(p->ledger)) {
+    if (p == NULL || h == NULL || h->seal != BPL_BLANK_SEAL(h)) {
         return BPL_E_CLOSED;
+    }
+    if (bpl_due(p->ledger)) {
+        return BPL_E_DUE;
     }
     bp_buffer *block = bp_buffer_get(p->pool, (size_t)n);
     if (block == NULL) {
@@ -126,7 +129,7 @@ int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     }
     h->seal = BPL_HANDLE_SEAL(h);
     bpl_handle_point(h, p->ledger, block, (size_t)n);
-    return BP_OK;
+    return bpl_sampled(p->ledger) ? BPL_TRACE : BP_OK;
 }
 
 int bpl_handle_drop(bpl_handle *h) {
@@ -140,12 +143,12 @@ int bpl_handle_drop(bpl_handle *h) {
     return bp_buffer_release(h->ledger->pool, h->block);
 }
 
-/* One reference less: BP_OK, or BP_ERR_DEAD where it is dead or traced. With the last one the
+/* One reference less: BP_OK, or BP_ERR_DEAD where it is dead or watched. With the last one the
  * userdata gets the metatable `dead`, stored `place` bytes before its memory: so no finalizer
  * runs at its sweep. The collector needs no barrier, since the functions of the module hold
  * that metatable for good. A negative place means a 32-bit reference. */
 int bytepool_handle_release(void *handle, const void *dead, int place) {
-    bpl_handle *h = bpl_untraced(handle);
+    bpl_handle *h = bpl_unwatched(handle);
     if (h == NULL) {
         return BP_ERR_DEAD;
     }
@@ -158,7 +161,7 @@ int bytepool_handle_release(void *handle, const void *dead, int place) {
         uint32_t narrow = (uint32_t)(uintptr_t)dead;
         memcpy((char *)handle + place, &narrow, sizeof narrow);
     }
-    (void)give_back(h); /* of a debug pool all are traced */
+    (void)give_back(h); /* of a debug pool all are watched */
     return BP_OK;
 }
 
@@ -187,7 +190,7 @@ int bpl_handle_take(bpl_handle *h) {
 }
 
 int bytepool_handle_retain(void *handle) {
-    bpl_handle *h = bpl_untraced(handle);
+    bpl_handle *h = bpl_unwatched(handle);
     return h != NULL ? bpl_handle_take(h) : BP_ERR_DEAD;
 }
 

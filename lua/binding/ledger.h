@@ -55,7 +55,7 @@ typedef struct bpl_ledger {
     uint64_t held;    /* bytes; 0: no handle lives */
     uint64_t step_at; /* bytes; its part */
     uint32_t uses;    /* pool userdata */
-    uint32_t sample;  /* handles until one is traced, it counted; at 1 C must make it */
+    uint32_t sample;  /* handles until one is traced, it counted */
     int level;        /* BPL_OFF and on */
     bool debug;       /* of the pool: every handle is traced, so that a fault has a site */
     struct bpl_tally *tallies;
@@ -105,10 +105,8 @@ static inline void bpl_discharge(bpl_ledger *l, size_t bytes) {
 }
 
 /* Whether a new handle of that pool must be made by a C method, for the collector may have to
- * run, or the handle be traced; else it is counted here. */
-static inline bool bpl_due(bpl_ledger *l) {
-    return l->held >= l->step_at || l->sample <= 1 || (l->sample--, false);
-}
+ * run. */
+static inline bool bpl_due(const bpl_ledger *l) { return l->held >= l->step_at; }
 
 /* from slices.c */
 void bpl_slice_list(struct bpl_handle *h);    /* h is a slice from now on, */
@@ -117,7 +115,8 @@ void bpl_slice_unlist(struct bpl_handle *h);  /* or no longer one */
 uint64_t bpl_pinned_bytes(bpl_ledger *l);     /* sorts them: O(n log n) */
 
 /* from pacing.c */
-double bpl_now(void); /* monotonic seconds */
+double bpl_now(void);        /* monotonic seconds, */
+double bpl_now_coarse(void); /* to some milliseconds, and cheap */
 void bpl_pacing_start(bpl_state *s);
 void bpl_pacing_share(bpl_state *s); /* after a change of its ledgers */
 void bpl_pacing_cycle(bpl_state *s); /* a collector's cycle has ended */

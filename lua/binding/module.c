@@ -180,7 +180,8 @@ static void push_internals(lua_State *L) {
     set_number(L, metatable_place(L), table, "metatable_place");
     bpl_push_kinds(L);
     lua_setfield(L, table, "kinds");
-    static const luaL_Reg blanks[] = {{"make_blanks", bpl_make_blanks}, {NULL, NULL}};
+    static const luaL_Reg blanks[] = {
+        {"make_blanks", bpl_make_blanks}, {"trace_new", bpl_trace_new}, {NULL, NULL}};
     set_functions(L, blanks);
 }
 

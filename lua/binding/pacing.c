@@ -33,11 +33,21 @@
 #define SWEEP_STEP 0
 #endif
 
-double bpl_now(void) {
+#ifdef CLOCK_MONOTONIC_COARSE
+#define COARSE CLOCK_MONOTONIC_COARSE
+#else
+#define COARSE CLOCK_MONOTONIC
+#endif
+
+static double seconds_of(clockid_t clock) {
     struct timespec t = {0, 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
+
+double bpl_now(void) { return seconds_of(CLOCK_MONOTONIC); }
+
+double bpl_now_coarse(void) { return seconds_of(COARSE); }
 
 static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 

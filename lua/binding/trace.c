@@ -11,14 +11,24 @@
 #define DEAD_KEPT   1024u
 #define BUCKETS     1024u
 #define MAX_TEXTS   65536u
-#define FRAMES      6 /* of a traceback */
+#define FRAMES      6    /* of a traceback */
+#define KNOWN       256u /* places in the program whose text was looked up last */
 
 /* Queues of records by number: 0 is none. */
 typedef struct list {
     uint32_t first, last, count;
 } list;
 
+/* A guess, for a source that was collected may be followed by another at its address: the text
+ * itself tells. */
+typedef struct known {
+    const char *source;
+    int line;
+    const bpl_text *text;
+} known;
+
 struct bpl_trace {
+    known known[KNOWN];
     bpl_text *texts[BUCKETS];
     uint32_t text_count;
     uint32_t made; /* numbers given so far */
@@ -107,8 +117,15 @@ const bpl_text *bpl_site(lua_State *L, bpl_state *s) {
     if (t == NULL || find_frame(L, 0, &ar) < 0) {
         return NULL;
     }
+    known *k = &t->known[((uintptr_t)ar.source / 16 + (unsigned)ar.currentline) % KNOWN];
+    size_t length = strlen(ar.short_src);
+    if (k->source == ar.source && k->line == ar.currentline && k->text != NULL &&
+        strncmp(k->text->s, ar.short_src, length) == 0 && k->text->s[length] == ':') {
+        return k->text;
+    }
     (void)snprintf(line, sizeof line, "%s:%d", ar.short_src, ar.currentline);
-    return text(t, line);
+    *k = (known){ar.source, ar.currentline, text(t, line)};
+    return k->text;
 }
 
 /* The frames above that one, innermost first: "a.lua:3 < b.lua:7". */
@@ -157,12 +174,13 @@ void bpl_trace_slow(lua_State *L, bpl_handle *h, const char *tag) {
     bpl_record *r = at(t, number);
     bool closely = h->ledger->level >= BPL_ADVANCED || s->forced > 0;
     *r = (bpl_record){.handle = h, .ledger = h->ledger, .live = true, .closely = closely};
+    r->watched = closely || h->ledger->debug;
     r->sampled = !bpl_all_traced(h->ledger);
     r->site = bpl_site(L, s);
     r->tag = tag != NULL ? text(t, tag) : NULL;
     r->stack = closely ? stack(L, t) : NULL;
     r->bytes = bpl_capacity(h);
-    r->since = bpl_now();
+    r->since = bpl_now_coarse();
     r->serial = ++t->serial;
     h->trace = number & ((1u << 23) - 1);
     append(t, &t->live, number);
@@ -178,6 +196,8 @@ void bpl_trace_event(lua_State *L, bpl_handle *h, bool released) {
         r->last[r->events++ % BPL_LAST].released = released;
     }
 }
+
+bool bpl_watched(const bpl_handle *h) { return at(h->ledger->state->trace, h->trace)->watched; }
 
 void bpl_trace_moved(bpl_handle *h) {
     at(h->ledger->state->trace, h->trace)->bytes = bpl_capacity(h);

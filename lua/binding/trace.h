@@ -40,6 +40,7 @@ typedef struct bpl_record {
     } last[BPL_LAST];
     uint32_t events; /* so far; the next one's place is events % BPL_LAST */
     bool live, closely;
+    bool watched; /* its references are taken and given by C methods, which know the line */
     bool sampled; /* one of BPL_SAMPLE was traced */
     size_t bytes; /* of its block */
     double since; /* monotonic seconds */
@@ -88,6 +89,7 @@ typedef struct bpl_rows bpl_rows;
 bpl_rows *bpl_take_leaks(lua_State *L, const char *method); /* of the pool at 1, pushed */
 void bpl_push_leaks(lua_State *L, bpl_rows *w);             /* them as a table, once */
 const char *bpl_level_name(const bpl_ledger *l);
+bool bpl_watched(const struct bpl_handle *h); /* of a traced one */
 int bpl_pool_leak_level(lua_State *L);
 int bpl_pool_leaks(lua_State *L);
 int bpl_on_leak(lua_State *L);

@@ -49,4 +49,5 @@ return {
     dead_address = ffi.cast("void *", internals.dead_address),
     metatable_place = internals.metatable_place,
     make_blanks = internals.make_blanks,
+    trace_new = internals.trace_new,
 }

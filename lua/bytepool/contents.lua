@@ -22,6 +22,8 @@ end
 
 local function whole(x) return type(x) == "number" and x == floor(x) end
 
+local DUE, TRACE = -101, 1 -- BPL_E_DUE, BPL_TRACE
+
 local contents, bodies = {}, {}
 
 -- Pointer and length; instead of the C method of the name, which can only refuse.
@@ -248,13 +250,17 @@ end
 bodies.is_unique = question "bytepool_handle_is_unique"
 bodies.is_frozen = question "bytepool_handle_is_frozen"
 
--- replace(name, make) puts a body in front of a C method; next_blank() is a userdata made ahead.
-function contents.install(replace, next_blank)
+-- replace(name, make) puts a body in front of a C method; next_blank() is a userdata made ahead,
+-- put_back(blank) for one that was not used.
+function contents.install(replace, next_blank, put_back)
     function bodies.slice(c_slice)
         return function(buf, i, j)
             if whole(i) and whole(j) and i >= 1 and j >= i - 1 and is(buf, LIVE) then
                 local blank = next_blank()
-                if blank and C.bytepool_handle_slice(blank, buf, i, j) == 0 then return blank end
+                local status = blank and C.bytepool_handle_slice(blank, buf, i, j)
+                if status == 0 then return blank end
+                if status == TRACE then return clib.trace_new(blank) end
+                if status == DUE then put_back(blank) end
             end
             return c_slice(buf, i, j)
         end

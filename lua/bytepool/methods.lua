@@ -35,9 +35,9 @@ if not rawget(_G, "jit").status() then return false end
 -- Getting. Only C makes userdata, and leaving a trace for a C function costs 10 ns: so C makes
 -- BATCH blanks at once, and a get fills one by an FFI call. A blank is filled once: were this
 -- interrupted by a hook that gets too, or finalized with its state, the fill is refused and C
--- makes a userdata. So it is where the collector is due, or the handle to be traced.
-local POOL, MAX_SIZE = clib.pool, core.max_size
-local BATCH, NO_MEMORY = 64, -2
+-- makes a userdata. So it is where the collector is due, and the blank is put back.
+local POOL, MAX_SIZE, trace_new = clib.pool, core.max_size, clib.trace_new
+local BATCH, NO_MEMORY, DUE, TRACE = 64, -2, -101, 1
 local blanks, left = {}, 0
 
 -- One, or false; while C makes more, the caller leaves its work to the C method.
@@ -53,6 +53,11 @@ local function next_blank()
     return blank
 end
 
+local function put_back(blank)
+    local at = left + 1
+    blanks[at], left = blank, at
+end
+
 local function get_by_blank(c_get)
     return function(pool, n, tag)
         if type(n) == "number" and n >= 0 and n <= MAX_SIZE and n == floor(n) and is(pool, POOL)
@@ -60,7 +65,9 @@ local function get_by_blank(c_get)
             local blank = next_blank()
             local status = blank and C.bytepool_handle_fill(blank, pool, n)
             if status == 0 then return blank end
+            if status == TRACE then return trace_new(blank, tag) end
             if status == NO_MEMORY then return nil, "out of memory" end
+            if status == DUE then put_back(blank) end
         end
         return c_get(pool, n, tag)
     end
@@ -128,7 +135,7 @@ replace("__close", function(c_close)
     end
 end, LIVE)
 
-contents.install(replace, next_blank)
+contents.install(replace, next_blank, put_back)
 require "bytepool.numbers" (replace)
 
 return true
