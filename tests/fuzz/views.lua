@@ -279,8 +279,8 @@ op(56, "using", function()
   local h
   local ok = attempt(pool.open and not raises, "using", function(ud)
     return ud:using(n, function(buf)
-      h = M.add_block(pool, buf, n)
       M.collector "stop"
+      h = M.add_block(pool, buf, n)
       M.run_one()
       M.run_one()
       if raises then error("using: on purpose", 0) end
