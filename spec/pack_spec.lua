@@ -15,9 +15,7 @@ after_each(function()
   h.all_back(pool)
 end)
 
-local function bytes(hex)
-  return (hex:gsub(" ", ""):gsub("%x%x", function(x) return string.char(tonumber(x, 16)) end))
-end
+local bytes = h.bytes
 
 local function packed(fmt, ...)
   local buf = pool:builder()
@@ -275,12 +273,7 @@ describe("unpack", function()
         arm()
         if bytepool.type(buf) == "buffer" then buf:release() end
       end
-      local newproxy = rawget(_G, "newproxy")
-      if newproxy then
-        getmetatable(newproxy(true)).__gc = finalizer
-      else
-        setmetatable({}, { __gc = finalizer })
-      end
+      h.on_collect(finalizer)
     end
     local pause, mul = collectgarbage("setpause", 1), collectgarbage("setstepmul", 400)
     for _ = 1, 5 do arm() end
