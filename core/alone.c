@@ -16,8 +16,8 @@ static bp_buffer *from_class(bp_pool *pool, bp_depot *d) {
 
 static bp_buffer *from_run(bp_pool *pool, size_t n) {
     const bp_depot *d = &pool->depots[BP_RUNS];
-    uint32_t slab =
-        bp__slab_take(pool, d, (uint32_t)((n + bp__tail(pool) + BP_SLAB - 1) >> BP_SLAB_SHIFT));
+    uint32_t run = (uint32_t)((n + bp__canary_bytes(pool) + BP_SLAB - 1) >> BP_SLAB_SHIFT);
+    uint32_t slab = bp__slab_take(pool, d, run);
     if (slab == BP_NO_SLAB) {
         return NULL;
     }

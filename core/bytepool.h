@@ -96,9 +96,10 @@ typedef struct bp_options {
                            large as all before them together, up to 16 GiB */
     bp_zero zero;
     bool debug;       /* finds writes behind a block's capacity, when its last reference goes, and
-                   to idle blocks, when they are handed out again; counted in the statistics. A
-                   block costs a line more, get and release the time to fill and look through
-                   it. With AddressSanitizer it names the instruction */
+                         to idle blocks, when they are handed out again; counted in the
+                         statistics. A block costs up to a line more, get and release the time
+                         to fill and look through it. AddressSanitizer then names the
+                         instruction. */
     const char *name; /* for bp_pool_open and reports; copied, at most 63 bytes; no
                            other open pool may have it. NULL or "": none */
 } bp_options;
@@ -166,7 +167,7 @@ BP_API int bp_buffer_retain(bp_buffer *b);
  * BP_ERR_OVERRUN. */
 BP_API int bp_buffer_release(bp_pool *pool, bp_buffer *b);
 
-/* release for a sole owner. BP_ERR_SHARED: others hold references, nothing
+/* release for a sole owner, and what that says. BP_ERR_SHARED: others hold references, nothing
  * changed. BP_ERR_FOREIGN: b is no buffer of this pool. BP_ERR_KIND: it is raw. */
 BP_API int bp_buffer_put(bp_pool *pool, bp_buffer *b);
 
@@ -185,9 +186,12 @@ BP_API bool bp_buffer_is_frozen(const bp_buffer *b);
 BP_API void *bp_buffer_data(const bp_buffer *b);
 BP_API size_t bp_buffer_length(const bp_buffer *b);
 BP_API size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b);
-BP_API size_t bp_buffer_view(const bp_pool *pool, const bp_buffer *b, void **data); /* both */
-BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b); /* who reads 1, and owns that one,
-                       sees all that the other owners did before they released */
+
+/* Stores the data and returns the capacity: one look at the header for both. */
+BP_API size_t bp_buffer_view(const bp_pool *pool, const bp_buffer *b, void **data);
+
+/* Who reads 1, and owns that one, sees all that the other owners did before they released. */
+BP_API uint32_t bp_buffer_ref_count(const bp_buffer *b);
 
 /* ---- tokens ------------------------------------------------------------- */
 

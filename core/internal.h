@@ -77,7 +77,7 @@ uint32_t bp__tier_search(const bp_pool *pool, size_t n); /* of any n; tier_count
 bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *error);
 void bp__depot_plan(bp_pool *pool, unsigned number, size_t size);
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n); /* NULL: n needs a run */
-size_t bp__tail(const bp_pool *pool);               /* bytes behind each block */
+size_t bp__canary_bytes(const bp_pool *pool);       /* behind each block */
 
 /* from region.c */
 bp_region *bp__region_of(bp_pool *pool, uint32_t slab);
@@ -150,8 +150,7 @@ void bp__registry_bury_locked(bp_pool *pool);
 bool bp__registry_add_locked(bp_pool *pool);         /* gives it a slot; false: all are taken */
 bool bp__registry_has_locked(const bp_pool *pool);   /* which may be gone */
 bp_pool *bp__registry_find_locked(const char *name); /* open ones only; NULL: none */
-void bp__registry_remove_locked(bp_pool *pool);
-void bp__registry_reap_locked(void); /* buries what zombies it can */
+void bp__registry_reap_locked(void);                 /* buries what zombies it can */
 
 /* from pool.c */
 bool bp__pool_reap_locked(bp_pool *pool); /* buries a closed pool that has nothing out */

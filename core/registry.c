@@ -121,7 +121,7 @@ bool bp__registry_has_locked(const bp_pool *pool) {
     return false;
 }
 
-void bp__registry_remove_locked(bp_pool *pool) {
+static void remove_locked(bp_pool *pool) {
     pools[pool->own_slot] = NULL;
     while (top > 0 && pools[top] == NULL) {
         top--;
@@ -139,7 +139,7 @@ void bp__registry_reap_locked(void) {
 }
 
 void bp__registry_bury_locked(bp_pool *pool) {
-    bp__registry_remove_locked(pool);
+    remove_locked(pool);
     pool->buried = graveyard;
     graveyard = pool;
 }

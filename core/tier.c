@@ -76,7 +76,7 @@ uint32_t bp__tier_search(const bp_pool *pool, size_t n) {
     return from;
 }
 
-size_t bp__tail(const bp_pool *pool) { return pool->debug ? BP_CANARY : 0; }
+size_t bp__canary_bytes(const bp_pool *pool) { return pool->debug ? BP_CANARY : 0; }
 
 /* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class, whose
  * blocks lie on pages so that one alone can be given back. */
@@ -87,8 +87,8 @@ void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     d->number = (uint8_t)number;
     d->bin = (uint8_t)(paged ? BP_BIN_NONE : number);
     d->size = size;
-    d->stride =
-        paged ? bp__round_up(size, bp__sys_page()) : bp__round_up(size + bp__tail(pool), BP_LINE);
+    d->stride = paged ? bp__round_up(size, bp__sys_page())
+                      : bp__round_up(size + bp__canary_bytes(pool), BP_LINE);
     /* Blocks of whole pages would all begin at the same place of a page, and a load from one
      * wait for a store to another. Large ones are few, and would not fill their slab. */
     if (!paged && d->stride % ALIAS == 0 && d->stride <= SPREAD_UP_TO) {
@@ -108,7 +108,7 @@ void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n) {
     size_t size = bp__sys_page();
     for (unsigned k = 0; k < BP_PAGE_CLASSES; k++, size <<= 1) {
-        if (n + bp__tail(pool) <= size) {
+        if (n + bp__canary_bytes(pool) <= size) {
             return &pool->depots[BP_MAX_TIERS + k];
         }
     }

@@ -25,6 +25,8 @@
  *   opens      the creator and each bp_pool_open; the last destroy closes the pool
  *   frozen     not to be written any more: a bit of refs, which the next get clears
  *   token      a reference as a text; the table of token.c owns it
+ *   canary     of a pool with debug: bytes behind each block, which nobody may write
+ *   marked     an idle block of such a pool whose bytes hold debug.c's pattern
  *
  * Memory of a region (indexes and offsets inside, no pointers):
  *
@@ -56,7 +58,8 @@
  *                     live one, or with one in the cache of a thread that sleeps
  *
  * Of them hold in every snapshot, while threads work: the lines of total_get, in_use = get - put
- * >= 0, owned = in_use + idle, that of waste, and peak_in_use <= peak_owned. No counter and no peak ever falls from one to the next.
+ * >= 0, owned = in_use + idle, that of waste, and peak_in_use <= peak_owned. No counter and no
+ * peak ever falls from one to the next.
  *
  * Locks, outermost first; none is held while a fast path runs:
  *   tokens (process) -> registry (process) -> depot (tier) -> region lock (pool)
@@ -88,7 +91,7 @@
 #define BP_RAW_REF      (BP_RAW_MARK | 1u) /* refs of a block that is out raw */
 #define BP_BUCKETS      (64 * 8 + 8)       /* of any length, see bp__bucket */
 #define BP_CELLS        BP_MAX_BUCKETS     /* cell of a get: its bucket + its tier */
-#define BP_CANARY       16u                /* bytes behind a block of a debug pool */
+#define BP_CANARY       16u                /* bytes behind a block of a pool with debug */
 #define BP_REFS(refs)   ((refs) & ~(BP_RAW_MARK | BP_FROZEN_BIT))
 
 /* A header. All zero: never handed out. Idle: refs 0. `bin`, `slab`, `index` and
@@ -96,7 +99,7 @@
 struct bp_buffer {
     _Atomic uint32_t refs;
     uint8_t bin;             /* its tier, or BP_BIN_NONE for an alone block */
-    uint8_t marked;          /* idle and filled with debug.c's pattern */
+    uint8_t marked;          /* see the glossary */
     uint16_t generation;     /* of the tier table; 0 until tables can change */
     uint64_t length;         /* as asked for */
     _Atomic int64_t to_data; /* bytes from this header to the payload */

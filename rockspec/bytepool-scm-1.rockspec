@@ -9,13 +9,16 @@ description = {
   detailed = [[
 A pool of byte buffers for programs in which nobody knows who lets go last: a chunk of a stream that is
 sent to many clients, a request body that several handlers read. The pool is a C library; Lua programs hold
-its buffers as userdata, retain and release them, and the last release gives the memory back to the pool.]],
+its buffers as userdata, retain and release them, and the last release gives the memory back to the pool.
+
+What LuaRocks can not call optional: lua-cjson for reports in JSON, luasocket for `bytepool stats URL`, luassert for
+`assert.is_balanced`. Each is loaded when it is asked for, and missed by name.]],
   license = "MIT",
 }
 supported_platforms = { "unix" }
 dependencies = {
   "lua >= 5.1, < 5.5",
-  "argparse",
+  "argparse", -- of the command
 }
 build = {
   type = "make",

@@ -3,12 +3,7 @@ local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local h = dofile(here .. "/helper.lua")
 local bytepool = require "bytepool"
 
-local function run(...)
-  local out, err = {}, {}
-  local status = require("bytepool.cli").main({ ... }, function(s) out[#out + 1] = s end,
-    function(s) err[#err + 1] = s end)
-  return status, table.concat(out), table.concat(err)
-end
+local run = h.command
 
 if not pcall(require, "argparse") then
   it("the command names the module that it misses", function()

@@ -131,6 +131,28 @@ function h.out(pool)
   return t
 end
 
+-- Calls fn when the object it returns is collected: by __gc of a table where Lua has that, else of a proxy.
+function h.on_collect(fn)
+  local newproxy = rawget(_G, "newproxy")
+  if not newproxy then return setmetatable({}, { __gc = fn }) end
+  local proxy = newproxy(true)
+  debug.getmetatable(proxy).__gc = fn
+  return proxy
+end
+
+-- The bytes of hexadecimal digits; spaces are left out.
+function h.bytes(hex)
+  return (hex:gsub(" ", ""):gsub("%x%x", function(x) return string.char(tonumber(x, 16)) end))
+end
+
+-- The command `bytepool` within this program: status, output, complaints.
+function h.command(...)
+  local out, err = {}, {}
+  local status = require("bytepool.cli").main({ ... }, function(s) out[#out + 1] = s end,
+    function(s) err[#err + 1] = s end)
+  return status, table.concat(out), table.concat(err)
+end
+
 -- All values of a call, nils too.
 function h.pack(...) return { n = select("#", ...), ... } end
 

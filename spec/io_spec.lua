@@ -117,7 +117,7 @@ describe("read_from a file", function()
     dir:close()
     with_open("x", "ab", function(file)
       assert.same({ nil, "Bad file descriptor", 9, n = 3 },
-        (function(...) return { n = select("#", ...), ... } end)(buf:read_from(file)))
+        h.pack(buf:read_from(file)))
     end)
     assert.equal("kept", buf:tostring())
     buf:release()

@@ -99,16 +99,6 @@ describe("a pool's __gc called by hand", function()
 end)
 
 describe("resurrection", function()
-  -- Calls fn when the object it returns is collected: __gc of tables where they
-  -- have it, of a proxy where they do not.
-  local function on_collect(fn)
-    local newproxy = rawget(_G, "newproxy")
-    if not newproxy then return setmetatable({}, { __gc = fn }) end
-    local proxy = newproxy(true)
-    debug.getmetatable(proxy).__gc = fn
-    return proxy
-  end
-
   -- Both orders of creation, since finalizers run in the reverse of it.
   for _, order in ipairs { "before", "after" } do
     it("of a buffer by a finalizer made " .. order .. " it finds a dead handle", function()
@@ -116,9 +106,9 @@ describe("resurrection", function()
       (function()
         local buf, anchor
         local function save() saved = buf end
-        if order == "before" then anchor = on_collect(save) end
+        if order == "before" then anchor = h.on_collect(save) end
         buf = pool:from_string("soul")
-        if order == "after" then anchor = on_collect(save) end
+        if order == "after" then anchor = h.on_collect(save) end
         assert.truthy(anchor)
       end)()
       h.collect()
@@ -138,7 +128,7 @@ describe("resurrection", function()
     local seen = {};
     (function()
       local buf = pool:from_string("soul")
-      local anchor = on_collect(function()
+      local anchor = h.on_collect(function()
         seen.ok, seen.text = pcall(function() return buf:tostring() end)
         pcall(function() buf:retain() end)
         pcall(function() seen.share = buf:share() end)
@@ -155,7 +145,7 @@ describe("resurrection", function()
     local saved;
     (function()
       local view, release = pool:from_string("soul"):bytes()
-      local anchor = on_collect(function() saved = release end)
+      local anchor = h.on_collect(function() saved = release end)
       assert.truthy(anchor and view)
     end)()
     h.collect()
@@ -167,7 +157,7 @@ describe("resurrection", function()
     local saved;
     (function()
       local other = h.new()
-      local anchor = on_collect(function() saved = other end)
+      local anchor = h.on_collect(function() saved = other end)
       assert.truthy(anchor)
     end)()
     h.collect()

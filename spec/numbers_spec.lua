@@ -12,7 +12,7 @@ after_each(function()
   h.all_back(pool)
 end)
 
-local function bytes(hex) return (hex:gsub("%x%x", function(x) return string.char(tonumber(x, 16)) end)) end
+local bytes = h.bytes
 
 -- A 64-bit integer of this Lua by its hexadecimal digits; nil where it has none.
 local function wide(hex, unsigned)

@@ -9,12 +9,7 @@ if not pcall(require, "argparse") then
   return
 end
 
-local function run(...)
-  local out, err = {}, {}
-  local status = require("bytepool.cli").main({ ... }, function(s) out[#out + 1] = s end,
-    function(s) err[#err + 1] = s end)
-  return status, table.concat(out), table.concat(err)
-end
+local run = h.command
 
 local function sample()
   local pool = h.new({ name = "cli" }, { 128, 1024 })

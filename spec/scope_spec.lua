@@ -11,21 +11,20 @@ after_each(function()
   h.all_back(pool)
 end)
 
-local function pack(...) return { n = select("#", ...), ... } end
 
 describe("pool:using", function()
   it("calls the function with a buffer and passes arguments and results on", function()
     local kept
-    local results = pack(pool:using(10, function(buf, ...)
+    local results = h.pack(pool:using(10, function(buf, ...)
       kept = buf
       assert.equal(10, #buf)
-      assert.same(pack(1, nil, "x", nil), pack(...))
+      assert.same(h.pack(1, nil, "x", nil), h.pack(...))
       return ...
     end, 1, nil, "x", nil))
-    assert.same(pack(1, nil, "x", nil), results)
+    assert.same(h.pack(1, nil, "x", nil), results)
     assert.equal("released buffer", bytepool.type(kept))
     h.all_back(pool)
-    assert.same(pack(), pack(pool:using(0, function() end)))
+    assert.same(h.pack(), h.pack(pool:using(0, function() end)))
   end)
 
   it("gives the buffer back with all references of the handle, and no other's", function()
@@ -52,7 +51,7 @@ describe("pool:using", function()
     local ok, err = pcall(pool.using, pool, 1, function() error(mine) end)
     assert.is_false(ok)
     assert.equal(mine, err)
-    assert.same(pack(false, nil), pack(pcall(pool.using, pool, 1, function() error(nil) end)))
+    assert.same(h.pack(false, nil), h.pack(pcall(pool.using, pool, 1, function() error(nil) end)))
     h.raises(function() pool:using(1, function(buf) buf:sub({}) end) end,
       "sub: argument 'i' must be a whole number, got table")
     h.all_back(pool)
@@ -102,9 +101,9 @@ describe("pool:using", function()
       local co = coroutine.create(function()
         return pool:using(10, function(buf) return coroutine.yield(#buf) end)
       end)
-      assert.same(pack(true, 10), pack(coroutine.resume(co)))
+      assert.same(h.pack(true, 10), h.pack(coroutine.resume(co)))
       assert.equal(1, h.balanced(pool).in_use)
-      assert.same(pack(true, "result"), pack(coroutine.resume(co, "result")))
+      assert.same(h.pack(true, "result"), h.pack(coroutine.resume(co, "result")))
       h.all_back(pool)
     end)
 

@@ -9,7 +9,6 @@ after_each(function()
   h.all_back(pool)
 end)
 
-local function pack(...) return { n = select("#", ...), ... } end
 
 -- Runs fn on buffers that hold the strings given and releases them.
 local function with(strings, fn)
@@ -134,10 +133,10 @@ describe("find", function()
     for _, s in ipairs { "", "a", "aab", "aaab\0aab", "%a+", "ababab" } do
       for _, needle in ipairs { "", "a", "aab", "b", "\0", "%a", "abab", "aaaaaaaaaaaaa" } do
         with({ s, needle }, function(buf, other)
-          assert.same(pack(expected(s, needle, 1)), pack(buf:find(needle)))
+          assert.same(h.pack(expected(s, needle, 1)), h.pack(buf:find(needle)))
           for init = -12, 12 do
-            assert.same(pack(expected(s, needle, init)), pack(buf:find(needle, init)))
-            assert.same(pack(expected(s, needle, init)), pack(buf:find(other, init)))
+            assert.same(h.pack(expected(s, needle, init)), h.pack(buf:find(needle, init)))
+            assert.same(h.pack(expected(s, needle, init)), h.pack(buf:find(other, init)))
           end
         end)
       end
@@ -147,12 +146,12 @@ describe("find", function()
   it("clamps positions far outside and refuses what is no whole number", function()
     with({ "abc" }, function(buf)
       for _, far in ipairs { 2 ^ 31, 2 ^ 53, 2 ^ 63, 1e300, math.huge } do
-        assert.same(pack(nil), pack(buf:find("a", far)))
-        assert.same(pack(nil), pack(buf:find("", far)))
-        assert.same(pack(1, 1), pack(buf:find("a", -far)))
+        assert.same(h.pack(nil), h.pack(buf:find("a", far)))
+        assert.same(h.pack(nil), h.pack(buf:find("", far)))
+        assert.same(h.pack(1, 1), h.pack(buf:find("a", -far)))
       end
-      assert.same(pack(2, 2), pack(buf:find("b", "2")))
-      assert.same(pack(2, 2), pack(buf:find("b", nil)))
+      assert.same(h.pack(2, 2), h.pack(buf:find("b", "2")))
+      assert.same(h.pack(2, 2), h.pack(buf:find("b", nil)))
       h.refused(pool, function() buf:find("a", 1.5) end, "find: argument 'init' must be a whole number, got 1.5")
       h.refused(pool, function() buf:find("a", {}) end, "find: argument 'init' must be a whole number, got table")
     end)
@@ -160,14 +159,14 @@ describe("find", function()
 
   it("itself, and nothing behind its own end", function()
     local buf = pool:from_string("needle")
-    assert.same(pack(1, 6), pack(buf:find(buf)))
+    assert.same(h.pack(1, 6), h.pack(buf:find(buf)))
     local part = buf:slice(2, 3)
-    assert.same(pack(nil), pack(part:find("d")))
-    assert.same(pack(2, 3), pack(buf:find(part)))
+    assert.same(h.pack(nil), h.pack(part:find("d")))
+    assert.same(h.pack(2, 3), h.pack(buf:find(part)))
     part:release()
     buf:skip(2):resize(2)
-    assert.same(pack(nil), pack(buf:find("l")))
-    assert.same(pack(2, 2), pack(buf:find("d")))
+    assert.same(h.pack(nil), h.pack(buf:find("l")))
+    assert.same(h.pack(2, 2), h.pack(buf:find("d")))
     buf:release()
   end)
 
@@ -180,7 +179,7 @@ describe("find", function()
         s, needle = table.concat(s), table.concat(needle)
         local init = random(-45, 45)
         with({ s }, function(buf)
-          assert.same(pack(expected(s, needle, init)), pack(buf:find(needle, init)))
+          assert.same(h.pack(expected(s, needle, init)), h.pack(buf:find(needle, init)))
         end)
       end
     end)
@@ -225,7 +224,7 @@ describe("copy", function()
   it("refuses what does not fit, and positions outside of what it copies from", function()
     with({ "abcd" }, function(buf)
       local function refused(message, ...)
-        local a = pack(...)
+        local a = h.pack(...)
         h.refused(pool, function() buf:copy((table.unpack or unpack)(a, 1, a.n)) end, "copy: " .. message)
       end
       refused("3 bytes at position 3 do not fit in length 4", 3, "xyz")

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "support.h"
+#include "threads.h"
 
 static const size_t tiers[] = {128, 1000, 4096, 65536};
 enum { TIERS = 4, BATCH = 100 };
@@ -15,19 +16,6 @@ static bp_pool *fresh_pool(void) {
     ck_assert_ptr_nonnull(pool);
     return pool;
 }
-
-static void start(pthread_t *id, void *(*run)(void *), void *arg) {
-    ck_assert_int_eq(pthread_create(id, NULL, run, arg), 0);
-}
-
-/* A thread's result: how many things went wrong. */
-static size_t finish(pthread_t id) {
-    void *result = NULL;
-    ck_assert_int_eq(pthread_join(id, &result), 0);
-    return (size_t)(uintptr_t)result;
-}
-
-static void *failures(size_t count) { return (void *)(uintptr_t)count; }
 
 static void *get_and_release(void *arg) {
     bp_pool *pool = arg;

@@ -1,8 +1,8 @@
-/* Several threads on one pool. Threads report through their results: libcheck's
- * jump out of a failed assertion must not leave the main thread. */
+/* Several threads on one pool. */
 #include <pthread.h>
 
 #include "support.h"
+#include "threads.h"
 
 static const size_t tiers[] = {128, 1000, 4096, 65536};
 enum { TIERS = 4 };
@@ -12,19 +12,6 @@ static bp_pool *fresh_pool(void) {
     ck_assert_ptr_nonnull(pool);
     return pool;
 }
-
-static void start(pthread_t *id, void *(*run)(void *), void *arg) {
-    ck_assert_int_eq(pthread_create(id, NULL, run, arg), 0);
-}
-
-/* A thread's result: how many things went wrong. */
-static size_t finish(pthread_t id) {
-    void *result = NULL;
-    ck_assert_int_eq(pthread_join(id, &result), 0);
-    return (size_t)(uintptr_t)result;
-}
-
-static void *failures(size_t count) { return (void *)(uintptr_t)count; }
 
 /* ---- a queue between producers and consumers --------------------------------------- */
 

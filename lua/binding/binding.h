@@ -197,7 +197,7 @@ bpl_handle *bpl_to_blank(lua_State *L, int arg);
 bpl_pool *bpl_to_pool(lua_State *L, int arg); /* closed ones too; NULL: no pool */
 bpl_handle *bpl_check_handle(lua_State *L, int arg, const char *method);
 /* The same for what gives a buffer back: a dead one is counted as released twice. */
-bpl_handle *bpl_check_release(lua_State *L, int arg, const char *method); /* for a release */
+bpl_handle *bpl_check_release(lua_State *L, int arg, const char *method);
 int bpl_raise_dead(lua_State *L, const bpl_handle *h, const char *method, bool release);
 bpl_handle *bpl_check_buffer_arg(lua_State *L, int arg, const char *method, const bp_pool *of);
 bpl_pool *bpl_check_open(lua_State *L, const char *method); /* the userdata at 1, */
@@ -241,17 +241,9 @@ extern const luaL_Reg bpl_lines_methods[];
 #else
 #define BPL_COLLECTS_FIRST 0
 #endif
-bool bpl_grow(bpl_handle *h, size_t n);     /* room for n bytes more; false: no memory */
-const char *bpl_fixed(const bpl_handle *h); /* why it may not grow, or NULL */
 void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method);
-int bpl_no_block(lua_State *L, const char *method); /* to return: nil, message; or raises */
-void bpl_consume(bpl_handle *h, size_t n);          /* at most its length */
-void bpl_reset(bpl_handle *h);
-size_t bpl_view_capacity(const bpl_handle *h);
-bool bpl_resize(bpl_handle *h, size_t n); /* these four: false where there is no memory */
-bool bpl_free(bpl_handle *h);
-bool bpl_replace(bpl_handle *h, bpl_span s);
-bool bpl_unshare(bpl_handle *h);
+int bpl_no_memory(lua_State *L);                    /* to return: nil, message */
+int bpl_no_block(lua_State *L, const char *method); /* the same, or raises: a closed pool */
 int bpl_compare(bpl_span a, bpl_span b);
 const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle); /* not empty */
 int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
@@ -259,7 +251,18 @@ int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
 int bpl_view_into(lua_State *L, bpl_handle *other, const char *method);  /* of the handle at 1 */
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* the same, traced */
 int bpl_pool_builder(lua_State *L);
-int bpl_buffer_putf(lua_State *L); /* upvalue 4: string.format */
+int bpl_buffer_putf(lua_State *L); /* upvalue 5: string.format */
+
+/* from grow.c. False: no memory, nothing changed; errno says why. */
+const char *bpl_fixed(const bpl_handle *h); /* why it may not grow, or NULL */
+bool bpl_grow(bpl_handle *h, size_t n);     /* room for n bytes more */
+bool bpl_resize(bpl_handle *h, size_t n);
+bool bpl_free(bpl_handle *h);
+bool bpl_replace(bpl_handle *h, bpl_span s);
+bool bpl_unshare(bpl_handle *h);
+void bpl_consume(bpl_handle *h, size_t n); /* at most its length */
+void bpl_reset(bpl_handle *h);
+size_t bpl_view_capacity(const bpl_handle *h);
 
 /* from number.c and pack.c: numbers in buffers. Bits are those of an integer or a float. */
 typedef struct bpl_integer {

@@ -1,23 +1,10 @@
-/* Buffers that grow at the end and are consumed from the front, by the names that LuaJIT's
- * string.buffer has for it. Only the sole owner of a block may let it grow: the others
- * would not see it move.
+/* Building: the methods that make a buffer longer, shorter or empty, by the names that LuaJIT's
+ * string.buffer has for them. What they do to its block stands in grow.c.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "binding.h"
-
-static bool is_shared(const bpl_handle *h) { return bp_buffer_ref_count(h->block) != h->owned; }
-
-/* Why a buffer may not become longer, or NULL. Its count is read before the look at the frozen
- * bit, whose order sees all that another thread did before it let go. */
-const char *bpl_fixed(const bpl_handle *h) {
-    bool shared = is_shared(h);
-    return bp_buffer_is_frozen(h->block) ? "buffer is frozen"
-           : h->slice != 0               ? "a slice does not grow"
-           : shared                      ? "buffer is shared"
-                                         : NULL;
-}
 
 void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
     const char *why = bpl_fixed(h);
@@ -30,80 +17,15 @@ void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
     bpl_raise(L, "%s: %s", method, why);
 }
 
-/* Moves all that h owns, and its bytes, to a block that holds `capacity`. */
-static bool move_to(bpl_handle *h, size_t capacity) {
-    bp_pool *pool = h->ledger->pool;
-    bp_buffer *old = h->block;
-    uint32_t owned = h->owned;
-    bp_buffer *block = bp_buffer_get(pool, capacity);
-    if (block == NULL) {
-        return false;
-    }
-    uint8_t *data = bp_buffer_data(block);
-    if (h->length > 0) {
-        memcpy(data, h->data, h->length);
-    }
-    for (uint32_t i = 1; i < owned; i++) {
-        (void)bp_buffer_retain(block);
-    }
-    h->block = block;
-    h->data = data;
-    if (h->slice != 0) {
-        bpl_slice_unlist(h);
-    }
-    h->slice = 0;
-    h->front = 0;
-    h->moves = (h->moves + 1) & 0x7fffffff;
-    bpl_handle_charge(h, bp_buffer_capacity(pool, block));
-    for (; owned > 0; owned--) {
-        (void)bp_buffer_release(pool, old);
-    }
-    return true;
-}
-
-/* The block for `need` bytes of one that outgrew `all`: twice as large, so that n puts cost
- * O(n); but alone, outside of all tiers, only where no tier holds them. */
-static size_t next_size(const bpl_handle *h, size_t all, size_t need) {
-    size_t tiers;
-    const size_t *sizes = bp_pool_sizes(h->ledger->pool, &tiers);
-    size_t largest = sizes[tiers - 1];
-    size_t twice = all < BP_MAX_SIZE / 2 ? 2 * all : BP_MAX_SIZE;
-    if (need <= largest && twice > largest) {
-        twice = largest;
-    }
-    return need > twice ? need : twice;
-}
-
-/* Room for n bytes behind the last one: by moving them to the front where half the block was
- * consumed or all of it, else to a larger block. On failure errno says why. */
-bool bpl_grow(bpl_handle *h, size_t n) {
-    size_t room = bpl_room(h);
-    if (n <= room - h->length) {
-        return true;
-    }
-    if (n > BP_MAX_SIZE - h->length) {
-        errno = ENOMEM;
-        return false;
-    }
-    size_t need = h->length + n;
-    size_t all = room + h->front;
-    if (need <= all && (h->front >= all / 2 || h->length == 0)) {
-        memmove(h->data - h->front, h->data, h->length);
-        h->data -= h->front;
-        h->front = 0;
-        return true;
-    }
-    return move_to(h, next_size(h, all, need)) || move_to(h, need);
+int bpl_no_memory(lua_State *L) {
+    lua_pushnil(L);
+    lua_pushliteral(L, "out of memory");
+    return 2;
 }
 
 /* No block was to be had: a closed pool gives none any more. */
 int bpl_no_block(lua_State *L, const char *method) {
-    if (errno == EINVAL) {
-        return bpl_raise(L, "%s: the pool is closed", method);
-    }
-    lua_pushnil(L);
-    lua_pushliteral(L, "out of memory");
-    return 2;
+    return errno == EINVAL ? bpl_raise(L, "%s: the pool is closed", method) : bpl_no_memory(L);
 }
 
 static int self(lua_State *L) {
@@ -113,33 +35,9 @@ static int self(lua_State *L) {
 
 /* ---- length -------------------------------------------------------------- */
 
-size_t bpl_view_capacity(const bpl_handle *h) { return h->slice != 0 ? h->length : bpl_room(h); }
-
 static int l_buffer_capacity(lua_State *L) {
     bpl_pushcount(L, bpl_view_capacity(bpl_check_handle(L, 1, "capacity")));
     return 1;
-}
-
-/* Sets the length, new bytes to zero; one that grows must not be fixed. False: no memory. */
-bool bpl_resize(bpl_handle *h, size_t n) {
-    if (n > h->length) {
-        const bp_buffer *old = h->block;
-        if (!bpl_grow(h, n - h->length)) {
-            return false;
-        }
-        /* A block above all tiers is new memory, which is zero: writing to a TiB of it would
-         * take what the system gave only on paper. */
-        size_t tiers;
-        size_t largest = bp_pool_sizes(h->ledger->pool, &tiers)[tiers - 1];
-        if (h->block == old || bpl_capacity(h) <= largest) {
-            memset(h->data + h->length, 0, n - h->length);
-        }
-    }
-    h->length = n;
-    if (h->slice != 0) {
-        bpl_slice_changed(h);
-    }
-    return true;
 }
 
 static int l_buffer_resize(lua_State *L) {
@@ -151,30 +49,9 @@ static int l_buffer_resize(lua_State *L) {
     return bpl_resize(h, n) ? self(L) : bpl_no_block(L, "resize");
 }
 
-void bpl_reset(bpl_handle *h) {
-    h->length = 0;
-    if (h->slice == 0) {
-        h->data -= h->front;
-        h->front = 0;
-    } else {
-        bpl_slice_changed(h);
-    }
-}
-
 static int l_buffer_reset(lua_State *L) {
     bpl_reset(bpl_check_handle(L, 1, "reset"));
     return self(L);
-}
-
-/* The block goes back; the handle stays, empty, on the smallest one. False: no memory. */
-bool bpl_free(bpl_handle *h) {
-    size_t length = h->length;
-    h->length = 0;
-    if (!move_to(h, 0)) {
-        h->length = length;
-        return false;
-    }
-    return true;
 }
 
 static int l_buffer_free(lua_State *L) {
@@ -249,21 +126,6 @@ int bpl_buffer_putf(lua_State *L) {
     return status == 0 ? put_values(L, "putf") : lua_error(L);
 }
 
-/* These bytes, not its own, instead of all it has. False: no memory. */
-bool bpl_replace(bpl_handle *h, bpl_span s) {
-    size_t length = h->length;
-    h->length = 0;
-    if (!bpl_grow(h, s.length)) {
-        h->length = length;
-        return false;
-    }
-    if (s.length > 0) {
-        memcpy(h->data, s.data, s.length);
-    }
-    h->length = s.length;
-    return true;
-}
-
 static int l_buffer_set(lua_State *L) {
     lua_settop(L, 2);
     (void)bpl_check_handle(L, 1, "set");
@@ -300,16 +162,6 @@ static int l_buffer_commit(lua_State *L) {
 
 /* ---- consuming ------------------------------------------------------------- */
 
-void bpl_consume(bpl_handle *h, size_t n) {
-    h->data += n;
-    h->length -= n;
-    if (h->slice == 0) {
-        h->front += n;
-    } else {
-        bpl_slice_changed(h);
-    }
-}
-
 static int l_buffer_skip(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "skip");
     size_t n = bpl_check_size(L, 2, "skip", "n");
@@ -344,11 +196,6 @@ static int l_buffer_get(lua_State *L) {
     }
     return count;
 }
-
-/* ---- moving ---------------------------------------------------------------- */
-
-/* A block of its own, where others hold this one, it is frozen, or a slice. False: no memory. */
-bool bpl_unshare(bpl_handle *h) { return bpl_fixed(h) == NULL || move_to(h, h->length); }
 
 static int l_buffer_unshare(lua_State *L) {
     return bpl_unshare(bpl_check_handle(L, 1, "unshare")) ? self(L) : bpl_no_block(L, "unshare");

@@ -97,17 +97,17 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-static void push_upvalues(lua_State *L) {
+/* What becomes the upvalues of every function: it stands at stack 1 to 4. */
+static void push_common(lua_State *L) {
     for (int i = 1; i <= BPL_UPVALUES; i++) {
         lua_pushvalue(L, i);
     }
 }
 
-/* Sets functions in the table at the top, each with what stands at stack 1 to 4 as
- * upvalues. */
+/* Sets functions in the table at the top. */
 static void set_functions(lua_State *L, const luaL_Reg *list) {
     for (; list->name != NULL; list++) {
-        push_upvalues(L);
+        push_common(L);
         lua_pushcclosure(L, list->func, BPL_UPVALUES);
         lua_setfield(L, -2, list->name);
     }
@@ -142,7 +142,7 @@ static void copy_metatable(lua_State *L, int from, int to) {
 
 /* In the table at the top, with string.format as it is now. */
 static void set_putf(lua_State *L) {
-    push_upvalues(L);
+    push_common(L);
     lua_getglobal(L, LUA_STRLIBNAME);
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, "format");

@@ -1,171 +1,15 @@
-/* pack and unpack: the format language of Lua 5.3's string.pack on every Lua. Sizes and
- * alignment are the machine's C; lua_Integer and lua_Number are taken to have 64 bits.
- */
-#include <limits.h>
-#include <stddef.h>
+/* pack and unpack: Lua 5.3's string.pack and string.unpack on every Lua. */
 #include <stdio.h>
 #include <string.h>
 
-#include "binding.h"
-
-#define MAX_INTEGER 16 /* bytes of the widest i and I */
-struct aligned {
-    char c;
-    union {
-        double d;
-        void *p;
-        int64_t i;
-        long l;
-    } u;
-};
-
-/* A place in a format. `at` counts bytes from where alignment begins. */
-typedef struct reader {
-    lua_State *L;
-    const char *method, *format;
-    size_t at, align;
-    bool big;
-} reader;
-
-typedef enum { INTEGER, UNSIGNED, FLOAT, CHARS, STRING, ZERO, PADDING, ALIGN, NOTHING } option_type;
-typedef struct option {
-    option_type type;
-    size_t size, pad; /* pad: bytes in front of it */
-} option;
-
-/* ---- formats ----------------------------------------------------------------- */
-
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static int read_number(reader *r, int otherwise) {
-    if (!is_digit(*r->format)) {
-        return otherwise;
-    }
-    int n = 0;
-    do {
-        n = n * 10 + (*r->format++ - '0');
-    } while (is_digit(*r->format) && n <= (INT_MAX - 9) / 10);
-    return n;
-}
-
-static size_t read_size(reader *r, size_t otherwise) {
-    int n = read_number(r, (int)otherwise);
-    if (n < 1 || n > MAX_INTEGER) {
-        bpl_raise(r->L, "%s: integral size (%d) out of limits [1,%d]", r->method, n, MAX_INTEGER);
-    }
-    return (size_t)n;
-}
-
-static option control(reader *r, char c) {
-    const uint16_t one = 1;
-    switch (c) {
-    case ' ':
-        break;
-    case '<':
-        r->big = false;
-        break;
-    case '>':
-        r->big = true;
-        break;
-    case '=':
-        r->big = *(const uint8_t *)&one == 0;
-        break;
-    case '!':
-        r->align = read_size(r, offsetof(struct aligned, u));
-        break;
-    default:
-        bpl_raise(r->L, "%s: invalid format option '%c'", r->method, c);
-    }
-    return (option){NOTHING, 0, 0};
-}
-
-static option read_chars(reader *r) {
-    int n = read_number(r, -1);
-    if (n < 0) {
-        bpl_raise(r->L, "%s: missing size for format option 'c'", r->method);
-    }
-    return (option){CHARS, (size_t)n, 0};
-}
-
-/* Without its padding. */
-static option read_option(reader *r) {
-    char c = *r->format++;
-    switch (c) {
-    case 'b':
-        return (option){INTEGER, sizeof(char), 0};
-    case 'B':
-        return (option){UNSIGNED, sizeof(char), 0};
-    case 'h':
-        return (option){INTEGER, sizeof(short), 0};
-    case 'H':
-        return (option){UNSIGNED, sizeof(short), 0};
-    case 'i':
-        return (option){INTEGER, read_size(r, sizeof(int)), 0};
-    case 'I':
-        return (option){UNSIGNED, read_size(r, sizeof(int)), 0};
-    case 'l':
-        return (option){INTEGER, sizeof(long), 0};
-    case 'L':
-        return (option){UNSIGNED, sizeof(long), 0};
-    case 'j':
-        return (option){INTEGER, sizeof(int64_t), 0};
-    case 'J':
-        return (option){UNSIGNED, sizeof(uint64_t), 0};
-    case 'T':
-        return (option){UNSIGNED, sizeof(size_t), 0};
-    case 'f':
-        return (option){FLOAT, sizeof(float), 0};
-    case 'd':
-    case 'n':
-        return (option){FLOAT, sizeof(double), 0};
-    case 's':
-        return (option){STRING, read_size(r, sizeof(size_t)), 0};
-    case 'c':
-        return read_chars(r);
-    case 'z':
-        return (option){ZERO, 0, 0};
-    case 'x':
-        return (option){PADDING, 1, 0};
-    case 'X':
-        return (option){ALIGN, 0, 0};
-    default:
-        return control(r, c);
-    }
-}
-
-static option next_option(reader *r) {
-    option o = read_option(r);
-    size_t align = o.size;
-    if (o.type == ALIGN) {
-        option of = *r->format != '\0' ? read_option(r) : o;
-        if (of.type == CHARS || of.size == 0) {
-            bpl_raise(r->L, "%s: invalid next option for option 'X'", r->method);
-        }
-        align = of.size;
-    }
-    if (align > 1 && o.type != CHARS) {
-        align = align < r->align ? align : r->align;
-        if ((align & (align - 1)) != 0) {
-            bpl_raise(r->L, "%s: format asks for alignment not power of 2", r->method);
-        }
-        o.pad = (0 - r->at) & (align - 1);
-    }
-    return o;
-}
-
-static const char *check_format(lua_State *L, const char *method) {
-    if (lua_type(L, 2) != LUA_TSTRING) {
-        bpl_raise(L, "%s: argument 'fmt' must be a string, got %s", method, bpl_typename(L, 2));
-    }
-    return lua_tostring(L, 2);
-}
+#include "format.h"
 
 /* ---- pack --------------------------------------------------------------------- */
 
 /* Goes over format and values twice: without `out` to check and to measure, where numbers
  * become strings and cdata are told by calls; then to write, without any of that. */
 typedef struct packer {
-    reader r;
+    bpl_reader r;
     uint8_t *out;
     size_t room;
     int arg;
@@ -192,7 +36,7 @@ static void emit(packer *p, const void *bytes, size_t count) {
 }
 
 static void emit_integer(packer *p, uint64_t bits, size_t size, bool negative) {
-    uint8_t bytes[MAX_INTEGER];
+    uint8_t bytes[BPL_WIDEST];
     size_t low = size < 8 ? size : 8;
     memset(bytes, negative ? 0xff : 0, sizeof bytes);
     bpl_store(p->r.big ? bytes + (size - low) : bytes, bits, low, p->r.big);
@@ -227,45 +71,46 @@ static void pack_float(packer *p, size_t size) {
     emit(p, bytes, size);
 }
 
-static void pack_string(packer *p, const option *o) {
+static void pack_string(packer *p, const bpl_option *o) {
     lua_State *L = p->r.L;
     if (lua_type(L, p->arg) == LUA_TNUMBER) {
         (void)lua_tolstring(L, p->arg, NULL);
     }
     bpl_span s = bpl_check_span(L, p->arg, "pack", p->name);
-    if (o->type == CHARS && s.length > o->size) {
+    if (o->type == BPL_CHARS && s.length > o->size) {
         bpl_raise(L, "pack: argument '%s': string longer than given size", p->name);
-    } else if (o->type == STRING && o->size < sizeof s.length && s.length >> (8 * o->size) != 0) {
+    } else if (o->type == BPL_STRING && o->size < sizeof s.length &&
+               s.length >> (8 * o->size) != 0) {
         bpl_raise(L, "pack: argument '%s': string length does not fit in given size", p->name);
-    } else if (o->type == ZERO && s.length > 0 && memchr(s.data, 0, s.length) != NULL) {
+    } else if (o->type == BPL_ZERO && s.length > 0 && memchr(s.data, 0, s.length) != NULL) {
         bpl_raise(L, "pack: argument '%s': string contains zeros", p->name);
     }
-    if (o->type == STRING) {
+    if (o->type == BPL_STRING) {
         emit_integer(p, s.length, o->size, false);
     }
     emit(p, s.data, s.length);
-    emit(p, NULL, o->type == CHARS ? o->size - s.length : o->type == ZERO ? 1 : 0);
+    emit(p, NULL, o->type == BPL_CHARS ? o->size - s.length : o->type == BPL_ZERO ? 1 : 0);
 }
 
 static void pack_values(packer *p) {
     while (*p->r.format != '\0') {
-        option o = next_option(&p->r);
+        bpl_option o = bpl_next_option(&p->r);
         emit(p, NULL, o.pad);
-        if (o.type <= ZERO) {
+        if (o.type <= BPL_ZERO) {
             p->arg++;
             (void)snprintf(p->name, sizeof p->name, "value %d", p->arg - 2);
         }
         switch (o.type) {
-        case INTEGER:
-        case UNSIGNED:
-            pack_integer(p, o.size, o.type == INTEGER);
+        case BPL_INTEGER:
+        case BPL_UNSIGNED:
+            pack_integer(p, o.size, o.type == BPL_INTEGER);
             break;
-        case FLOAT:
+        case BPL_FLOAT:
             pack_float(p, o.size);
             break;
-        case CHARS:
-        case STRING:
-        case ZERO:
+        case BPL_CHARS:
+        case BPL_STRING:
+        case BPL_ZERO:
             pack_string(p, &o);
             break;
         default:
@@ -276,9 +121,7 @@ static void pack_values(packer *p) {
 
 static int l_buffer_pack(lua_State *L) {
     (void)bpl_check_handle(L, 1, "pack");
-    const char *format = check_format(L, "pack");
-    packer measured = {.r = {L, "pack", format, 0, 1, false}, .arg = 2};
-    (void)control(&measured.r, '=');
+    packer measured = {.r = bpl_read_format(L, "pack"), .arg = 2};
     packer p = measured;
     pack_values(&measured);
     p.room = measured.r.at;
@@ -296,7 +139,7 @@ static int l_buffer_pack(lua_State *L) {
 
 /* ---- unpack ------------------------------------------------------------------- */
 
-static void check_left(const reader *r, const bpl_handle *h, size_t at, size_t count) {
+static void check_left(const bpl_reader *r, const bpl_handle *h, size_t at, size_t count) {
     if (at > h->length || count > h->length - at) {
         bpl_raise(
             r->L,
@@ -306,7 +149,7 @@ static void check_left(const reader *r, const bpl_handle *h, size_t at, size_t c
 }
 
 /* The low 64 bits; the rest of a wider one must be its sign's. */
-static uint64_t read_integer(const reader *r, const uint8_t *at, size_t size, bool is_signed) {
+static uint64_t read_integer(const bpl_reader *r, const uint8_t *at, size_t size, bool is_signed) {
     size_t low = size < 8 ? size : 8;
     uint64_t bits = bpl_load(r->big ? at + (size - low) : at, low, r->big);
     uint8_t rest = is_signed && bits >> 63 != 0 ? 0xff : 0;
@@ -318,8 +161,8 @@ static uint64_t read_integer(const reader *r, const uint8_t *at, size_t size, bo
     return is_signed ? bpl_extend(bits, low) : bits;
 }
 
-static void unpack_integer(reader *r, const option *o) {
-    bool is_signed = o->type == INTEGER;
+static void unpack_integer(bpl_reader *r, const bpl_option *o) {
+    bool is_signed = o->type == BPL_INTEGER;
     void *box = o->size > 6 ? bpl_push_box(r->L, is_signed) : NULL; /* what 2^53 may not hold */
     const bpl_handle *h = bpl_check_handle(r->L, 1, "unpack");
     check_left(r, h, r->at, o->size);
@@ -332,7 +175,7 @@ static void unpack_integer(reader *r, const option *o) {
     r->at += o->size;
 }
 
-static void unpack_float(reader *r, size_t size) {
+static void unpack_float(bpl_reader *r, size_t size) {
     const bpl_handle *h = bpl_check_handle(r->L, 1, "unpack");
     check_left(r, h, r->at, size);
     uint64_t bits = bpl_load(h->data + r->at, size, r->big);
@@ -340,18 +183,18 @@ static void unpack_float(reader *r, size_t size) {
     r->at += size;
 }
 
-static void unpack_string(reader *r, const option *o) {
+static void unpack_string(bpl_reader *r, const bpl_option *o) {
     bpl_handle *hold = BPL_COLLECTS_FIRST ? bpl_push_dead(r->L) : NULL;
     const bpl_handle *h = bpl_check_handle(r->L, 1, "unpack");
     check_left(r, h, r->at, o->size);
     const uint8_t *data = h->data + r->at;
     size_t count = o->size, behind = 0;
-    if (o->type == STRING) {
+    if (o->type == BPL_STRING) {
         uint64_t length = read_integer(r, data, o->size, false);
         r->at += o->size;
         count = length < SIZE_MAX ? (size_t)length : SIZE_MAX;
         check_left(r, h, r->at, count);
-    } else if (o->type == ZERO) {
+    } else if (o->type == BPL_ZERO) {
         const uint8_t *end = r->at < h->length ? memchr(data, 0, h->length - r->at) : NULL;
         if (end == NULL) {
             bpl_raise(r->L,
@@ -373,27 +216,26 @@ static void unpack_string(reader *r, const option *o) {
 static int l_buffer_unpack(lua_State *L) {
     lua_settop(L, 3);
     const bpl_handle *h = bpl_check_handle(L, 1, "unpack");
-    reader r = {L, "unpack", check_format(L, "unpack"), 0, 1, false};
+    bpl_reader r = bpl_read_format(L, "unpack");
     r.at = lua_isnil(L, 3) ? 0 : bpl_check_place(L, 3, h, 0, "unpack");
-    (void)control(&r, '=');
     while (*r.format != '\0') {
-        option o = next_option(&r);
+        bpl_option o = bpl_next_option(&r);
         if (!lua_checkstack(L, LUA_MINSTACK)) {
             return bpl_raise(L, "unpack: too many results");
         }
         check_left(&r, bpl_check_handle(L, 1, "unpack"), r.at, o.pad + o.size);
         r.at += o.pad;
         switch (o.type) {
-        case INTEGER:
-        case UNSIGNED:
+        case BPL_INTEGER:
+        case BPL_UNSIGNED:
             unpack_integer(&r, &o);
             break;
-        case FLOAT:
+        case BPL_FLOAT:
             unpack_float(&r, o.size);
             break;
-        case CHARS:
-        case STRING:
-        case ZERO:
+        case BPL_CHARS:
+        case BPL_STRING:
+        case BPL_ZERO:
             unpack_string(&r, &o);
             break;
         default:

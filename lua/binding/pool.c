@@ -17,9 +17,7 @@ int bpl_pool_enter(lua_State *L, bpl_pool *p, bpl_state *s, bp_pool *pool) {
     p->ledger = bpl_ledger_open(s, pool);
     if (p->ledger == NULL) {
         bp_pool_destroy(pool);
-        lua_pushnil(L);
-        lua_pushliteral(L, "out of memory");
-        return 2;
+        return bpl_no_memory(L);
     }
     p->pool = pool;
     return 1;

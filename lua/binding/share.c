@@ -68,9 +68,7 @@ int bpl_import(lua_State *L) {
     }
     bpl_state *s = bpl_check_state(L);
     if (!bpl_ledger_ready(s)) { /* before the token is spent */
-        lua_pushnil(L);
-        lua_pushliteral(L, "out of memory");
-        return 2;
+        return bpl_no_memory(L);
     }
     size_t length;
     const char *token = lua_tolstring(L, 1, &length);

@@ -8,7 +8,7 @@
 --
 -- A mistake in an argument raises an error with the line that made it; running out
 -- of memory returns `nil, message`. The methods are those of the classes bytepool.Pool,
--- bytepool.Buffer and bytepool.Scope, described in bytepool/meta.lua.
+-- bytepool.Buffer and bytepool.Scope, described in bytepool/meta.
 --
 -- Since 0.1.0.
 -- @module bytepool

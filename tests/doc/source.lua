@@ -1,4 +1,4 @@
--- Writes what LDoc reads: the public modules and the classes of meta*.lua, with the editors'
+-- Writes what LDoc reads: the public modules and the classes of meta/*.lua, with the editors'
 -- annotations (---@param, ---@return, ---@class) as LDoc's tags, and no other code than heads of functions.
 -- usage: lua tests/doc/source.lua ROOT OUT
 
@@ -6,7 +6,7 @@ local root, out = ...
 
 -- File, and what LDoc calls it. A class is what stands under its ---@class line and in its methods.
 local MODULES = { "init", "report", "object_pool", "ffi" }
-local CLASS_FILES = { "meta", "meta_numbers" }
+local CLASS_FILES = { "meta/pool", "meta/buffer", "meta/numbers", "meta/scope" }
 
 local function lines_of(path)
   local list = {}
@@ -197,7 +197,7 @@ local function read_classes(classes, order)
       elseif class and code:find "^local " then
         local short = code:match "^local (%w+)"
         if not classes[short] then
-          classes[short] = { text = block.text, items = {}, operators = {} }
+          classes[short] = { text = block.text, items = {} }
           order[#order + 1] = short
         end
       elseif class then
@@ -211,7 +211,6 @@ local function read_classes(classes, order)
     end, function(comments)
       if preamble then return end
       local items = classes[order[#order]].items
-      if name ~= CLASS_FILES[1] then items = classes.Buffer.items end
       items[#items + 1] = { note = plain_text(comments) }
     end)
   end

@@ -1,6 +1,6 @@
 ---@meta
--- The buffers' methods for numbers, for editors and the reference; meta.lua has the others and
--- says how they are meant. Never loaded: lua/binding/number.c and pack.c have the code.
+-- The buffers' methods for numbers; buffer.lua has the others, and pool.lua says at its head how they
+-- are meant. lua/binding/number.c and pack.c have the code.
 
 ---@class bytepool.Buffer
 local Buffer = {}

@@ -1,0 +1,30 @@
+-- The programs of README.md print what it says they do.
+local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
+local h = dofile(here .. "/helper.lua")
+
+local function words(s) return (s:gsub("[ \t]+", " "):gsub(" *\n", "\n")) end
+
+-- What a program prints, as the file app.lua.
+local function output_of(program)
+  return h.script_ok(("assert((loadstring or load)(%q, '@app.lua'))()"):format(program))
+end
+
+local function section(title)
+  return (h.read(h.root .. "/README.md"):match("\n## " .. title .. "\n(.-)\n## "))
+end
+
+describe("README", function()
+  it("First program", function()
+    local program = section "First program":match "```lua\n(.-)```"
+    local said = {}
+    for line in program:gmatch "%-%->%s*([^\n]+)" do said[#said + 1] = line end
+    assert.equal(3, #said)
+    local printed = words(output_of(program)):gsub("app%.lua:%d+: ", "")
+    assert.equal(words(table.concat(said, "\n") .. "\n"), printed)
+  end)
+
+  it("Leaks", function()
+    local program, printed = section "Leaks":match "```lua\n(.-)```\n\n```\n(.-)```"
+    assert.equal(words(printed), words(output_of(program)))
+  end)
+end)
