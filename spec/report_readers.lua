@@ -30,7 +30,8 @@ function readers.rich()
         last = { "retained at app.lua:21", "released at app.lua:22" }, released = "app.lua:22" },
       { kind = "over_release", site = "app.lua:30", count = 4, bytes = 0, released = "app.lua:31" },
     },
-    gc = { held_bytes = 1000, budget_bytes = 33554432, limit_bytes = 41943040, steps = 8, full = 1, cycles = 9, seconds = 0.125 },
+    gc = { held_bytes = 1000, budget_bytes = 33554432, limit_bytes = 41943040, steps = 8, full = 1,
+      cycles = 9, seconds = 0.125 },
   }
 end
 
