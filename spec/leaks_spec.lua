@@ -72,6 +72,32 @@ describe("three planted leaks", function()
     end
   end)
 
+  -- The lines of a report that name a site, with what they say beside it.
+  it("are named in every report", function()
+    local report = bytepool.report
+    local pool = h.new { leaks = "paranoid", name = "leaky" }
+    run(pool, 20)
+    local s = pool:get_pool_stats()
+    local expected = { [sites.dropped] = true, [sites.kept] = true, [sites.retained] = true }
+    local pattern = me:gsub("%p", "%%%0") .. ":%d+"
+    for _, format in ipairs { "text", "expvar", "prometheus", "openmetrics", "html" } do
+      local text, seen = report[format](s):gsub("\\/", "/"), {}
+      for site in text:gmatch(pattern) do
+        if expected[site] then seen[site] = true end
+      end
+      assert.same(expected, seen, format)
+    end
+    assert.truthy(report.text(s):find("\n    retained at " .. me, 1, true))
+    assert.truthy(report.html(s):find("retained at " .. me, 1, true))
+    local metrics = report.prometheus(s)
+    local function sample(name, site)
+      return tonumber(metrics:match(name .. "{[^}\n]*" .. site:gsub("%p", "%%%0") .. "[^}\n]*} (%d+)"))
+    end
+    assert.equal(20, sample("bytepool_leaks_total", sites.dropped))
+    assert.equal(20, sample("bytepool_out_buffers", sites.kept))
+    assert.equal(20, sample("bytepool_out_buffers", sites.retained))
+  end)
+
   for _, level in ipairs { "simple", "advanced" } do
     it("are named after enough rounds at " .. level, function()
       local pool = h.new { leaks = level }

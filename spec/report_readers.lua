@@ -26,10 +26,11 @@ function readers.rich()
     leaks = {
       { kind = "collected", site = "app.lua:12", count = 2, bytes = 2048, age = 60, traceback = "one\ntwo" },
       { kind = "collected", site = "app.lua:12", count = 1, bytes = 1024, traceback = "another way there" },
-      { kind = "out", site = "app.lua:20", tag = "viewer", count = 4, bytes = 4096 },
-      { kind = "over_release", site = "app.lua:30", count = 4, bytes = 0 },
+      { kind = "out", site = "app.lua:20", tag = "viewer", count = 4, bytes = 4096, every = 128,
+        last = { "retained at app.lua:21", "released at app.lua:22" }, released = "app.lua:22" },
+      { kind = "over_release", site = "app.lua:30", count = 4, bytes = 0, released = "app.lua:31" },
     },
-    gc = { held_bytes = 1000, budget_bytes = 33554432, steps = 8, full = 1, cycles = 9, seconds = 0.125 },
+    gc = { held_bytes = 1000, budget_bytes = 33554432, limit_bytes = 41943040, steps = 8, full = 1, cycles = 9, seconds = 0.125 },
   }
 end
 

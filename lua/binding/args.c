@@ -49,29 +49,33 @@ bpl_pool *bpl_to_pool(lua_State *L, int arg) {
     return p != NULL && p->seal == BPL_POOL_SEAL(p) ? p : NULL;
 }
 
-/* What a traced handle knows of its life goes into the message. */
-int bpl_raise_dead(lua_State *L, const bpl_handle *h, const char *method, bool release) {
-    bpl_state *s = bpl_state_of(L);
-    const bpl_record *found = s != NULL ? bpl_record_of(s, h) : NULL;
-    bpl_event e = {.record = {.site = NULL}};
-    const bpl_record *r = &e.record;
-    if (found != NULL) {
-        e.record = *found;
+static void describe_dead(char *text, size_t size, const char *method, const bpl_record *r) {
+    if (r == NULL || r->site == NULL) {
+        (void)snprintf(text, size, "%s: buffer already released", method);
+        return;
     }
+    (void)snprintf(
+        text, size, "%s: buffer already released (got at %s%s%s, last released %s%s)", method,
+        r->site->s, r->tag != NULL ? ", tag " : "", r->tag != NULL ? r->tag->s : "",
+        r->end != NULL ? "at " : "by the collector or a scope", r->end != NULL ? r->end->s : "");
+}
+
+/* What a traced handle knows of its life goes into the message: written before anybody is told,
+ * who may end the state and its texts. */
+int bpl_raise_dead(lua_State *L, const bpl_handle *h, const char *method, bool release) {
+    char text[512];
+    bpl_state *s = bpl_state_of(L);
+    const bpl_record *r = s != NULL ? bpl_record_of(s, h) : NULL;
+    describe_dead(text, sizeof text, method, r);
     if (release && s != NULL && bpl_ledger_lives(s, h->ledger)) {
         bp_pool_count_dead(h->ledger->pool);
-        if (found != NULL) {
-            bpl_blame(h->ledger, BPL_OVER_RELEASE, found, bpl_capacity(h), &e);
+        if (r != NULL) {
+            bpl_event e = bpl_event_of(h->ledger, BPL_OVER_RELEASE, r, bpl_capacity(h));
+            bpl_blame(h->ledger, &e);
             bpl_tell(L, s, &e);
         }
     }
-    if (r->site == NULL) {
-        return bpl_raise(L, "%s: buffer already released", method);
-    }
-    return bpl_raise(L, "%s: buffer already released (got at %s%s%s, last released %s%s)", method,
-                     r->site->s, r->tag != NULL ? ", tag " : "", r->tag != NULL ? r->tag->s : "",
-                     r->end != NULL ? "at " : "by the collector or a scope",
-                     r->end != NULL ? r->end->s : "");
+    return bpl_raise(L, "%s", text);
 }
 
 static bpl_handle *check_live(lua_State *L, int arg, const char *method, bool release) {

@@ -83,22 +83,16 @@ int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n, const char *
 }
 
 /* Gives back one reference or all. True where bytes behind the end were overwritten, which is
- * counted by then, and the listener knows: *e has the record. */
+ * counted by then, and the listener knows. */
 static bool let_go(lua_State *L, bpl_handle *h, bool all, bpl_event *e) {
     bpl_ledger *l = h->ledger;
     bpl_state *s = l->state;
-    const bpl_record *r = bpl_record_of(s, h);
-    size_t bytes = bpl_capacity(h);
-    *e = (bpl_event){.kind = BPL_OVERRUN};
-    if (r != NULL) {
-        e->record = *r;
-    }
+    *e = bpl_event_of(l, BPL_OVERRUN, bpl_record_of(s, h), bpl_capacity(h));
     s->uses++;
     bool overrun = (all ? bpl_handle_give_back(h) : bpl_handle_drop(h)) == BP_ERR_OVERRUN;
     if (overrun) {
         if (bpl_ledger_lives(s, l)) {
-            const bpl_record copy = e->record;
-            bpl_blame(l, BPL_OVERRUN, &copy, bytes, e);
+            bpl_blame(l, e);
         }
         bpl_tell(L, s, e);
     }
@@ -119,7 +113,7 @@ void bpl_handle_release(lua_State *L, int arg, bpl_handle *h, const char *method
         (void)bpl_handle_drop(h);
     } else if (let_go(L, h, false, &e)) {
         bpl_raise(L, "%s: bytes behind the end of the buffer were overwritten (got at %s)", method,
-                  e.record.site != NULL ? e.record.site->s : "?");
+                  e.site);
     }
 }
 
@@ -157,13 +151,15 @@ static void collected(lua_State *L, bpl_handle *h) {
     bpl_state *s = h->ledger->state;
     bpl_event e, overrun;
     const bpl_record *r = bpl_record_of(s, h);
-    if (r != NULL) {
-        bpl_blame(h->ledger, BPL_COLLECTED, r, bpl_capacity(h), &e);
+    bool known = r != NULL;
+    if (known) {
+        e = bpl_event_of(h->ledger, BPL_COLLECTED, r, bpl_capacity(h));
+        bpl_blame(h->ledger, &e);
     }
     bp_buffer_count_collected(h->ledger->pool, h->block);
     s->uses++;
     (void)let_go(L, h, true, &overrun);
-    if (r != NULL) {
+    if (known) {
         bpl_tell(L, s, &e);
     }
     bpl_state_drop(s);

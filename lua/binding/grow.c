@@ -103,15 +103,20 @@ bool bpl_resize(bpl_handle *h, size_t n) {
         }
     }
     h->length = n;
+    if (h->slice != 0) {
+        bpl_slice_changed(h);
+    }
     return true;
 }
 
 void bpl_reset(bpl_handle *h) {
+    h->length = 0;
     if (h->slice == 0) {
         h->data -= h->front;
         h->front = 0;
+    } else {
+        bpl_slice_changed(h);
     }
-    h->length = 0;
 }
 
 /* The block goes back; the handle stays, empty, on the smallest one. */
@@ -148,5 +153,7 @@ void bpl_consume(bpl_handle *h, size_t n) {
     h->length -= n;
     if (h->slice == 0) {
         h->front += n;
+    } else {
+        bpl_slice_changed(h);
     }
 }

@@ -67,6 +67,8 @@ void bpl_handle_narrow(bpl_handle *h, size_t from, size_t count) {
         h->slice = 1;
         h->place = 0;
         bpl_slice_list(h);
+    } else {
+        bpl_slice_changed(h);
     }
 }
 
@@ -132,6 +134,9 @@ int bpl_handle_drop(bpl_handle *h) {
         return give_back(h);
     }
     h->owned--;
+    if (h->slice != 0) {
+        bpl_slice_changed(h);
+    }
     return bp_buffer_release(h->ledger->pool, h->block);
 }
 
@@ -174,6 +179,9 @@ int bpl_handle_take(bpl_handle *h) {
     int status = bp_buffer_retain(h->block);
     if (status == BP_OK) {
         h->owned++;
+        if (h->slice != 0) {
+            bpl_slice_changed(h);
+        }
     }
     return status;
 }

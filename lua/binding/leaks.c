@@ -1,4 +1,5 @@
 /* What traced handles tell: tallies by site, what is still out, and the listener. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,17 @@ static const char *const kinds[] = {"out", "collected", "over_release", "overrun
 /* ---- tallies ------------------------------------------------------------------ */
 
 static bool same_cause(const bpl_tally *t, enum bpl_kind kind, const bpl_record *r) {
-    return t->kind == kind && t->site == r->site && t->tag == r->tag && t->stack == r->stack;
+    return t->kind == kind && t->site == r->site && t->tag == r->tag && t->stack == r->stack &&
+           t->sampled == r->sampled;
+}
+
+static bpl_tally new_tally(enum bpl_kind kind, const bpl_record *r) {
+    return (bpl_tally){.kind = kind,
+                       .site = r->site,
+                       .tag = r->tag,
+                       .stack = r->stack,
+                       .since = r->since,
+                       .sampled = r->sampled};
 }
 
 static void add(bpl_tally *t, const bpl_record *r, size_t bytes) {
@@ -33,8 +44,7 @@ static bpl_tally *tally_of(bpl_ledger *l, enum bpl_kind kind, const bpl_record *
     }
     bpl_tally *t = count < MAX_TALLIES ? calloc(1, sizeof *t) : NULL;
     if (t != NULL) {
-        *t = (bpl_tally){.kind = kind, .site = r->site, .tag = r->tag, .stack = r->stack};
-        t->since = r->since;
+        *t = new_tally(kind, r);
         t->next = l->tallies;
         l->tallies = t;
     }
@@ -48,14 +58,22 @@ void bpl_tallies_free(bpl_ledger *l) {
     }
 }
 
-void bpl_blame(bpl_ledger *l, enum bpl_kind kind, const bpl_record *r, size_t bytes, bpl_event *e) {
-    bpl_tally *t = tally_of(l, kind, r);
-    if (t != NULL) {
-        add(t, r, bytes);
-    }
-    *e = (bpl_event){.kind = kind, .record = *r, .bytes = bytes};
+bpl_event bpl_event_of(const bpl_ledger *l, enum bpl_kind kind, const bpl_record *r, size_t bytes) {
+    bpl_event e = {.kind = kind, .bytes = bytes};
     const char *name = bp_pool_name(l->pool);
-    memcpy(e->pool, name, strlen(name) + 1);
+    memcpy(e.pool, name, strlen(name) + 1);
+    if (r != NULL) {
+        e.record = *r;
+    }
+    (void)snprintf(e.site, sizeof e.site, "%s", e.record.site != NULL ? e.record.site->s : "?");
+    return e;
+}
+
+void bpl_blame(bpl_ledger *l, const bpl_event *e) {
+    bpl_tally *t = tally_of(l, e->kind, &e->record);
+    if (t != NULL) {
+        add(t, &e->record, e->bytes);
+    }
 }
 
 /* ---- as tables ------------------------------------------------------------------ */
@@ -94,7 +112,7 @@ typedef struct row {
     bpl_record oldest;
 } row;
 
-static void push_row(lua_State *L, const row *w, double now, bool sampled) {
+static void push_row(lua_State *L, const row *w, double now) {
     const bpl_tally *t = &w->tally;
     lua_createtable(L, 0, 9);
     lua_pushstring(L, kinds[t->kind]);
@@ -109,16 +127,16 @@ static void push_row(lua_State *L, const row *w, double now, bool sampled) {
     lua_pushnumber(L, (lua_Number)(now - t->since));
     lua_setfield(L, -2, "age");
     set_last(L, &w->oldest);
-    if (sampled) {
+    if (t->sampled) {
         set_count(L, "every", BPL_SAMPLE);
     }
 }
 
 /* Rows in a userdata: filled at once, so that no finalizer changes anything on the way, and
- * made into a table afterwards. */
+ * made into a table afterwards. An anchor too: their texts are the state's. */
 struct bpl_rows {
+    bpl_anchor anchor;
     size_t count, room;
-    bool sampled;
     row at[];
 };
 
@@ -126,8 +144,10 @@ struct bpl_rows {
 
 static bpl_rows *push_rows(lua_State *L, size_t room) {
     room = room < MOST_ROWS ? room : MOST_ROWS;
-    bpl_rows *w = lua_newuserdata(L, sizeof *w + room * sizeof(row));
-    *w = (bpl_rows){.room = room};
+    bpl_rows *w = bpl_push_anchor(L, sizeof *w + room * sizeof(row));
+    w->count = 0;
+    w->room = room;
+    bpl_anchor_hold(L, &w->anchor, BPL_STATE);
     return w;
 }
 
@@ -141,9 +161,7 @@ static void fold(bpl_rows *w, const bpl_record *r) {
     }
     if (i == w->count) {
         w->at[w->count++] = (row){.oldest = *r};
-        w->at[i].tally = (bpl_tally){.kind = BPL_OUT, .site = r->site, .tag = r->tag};
-        w->at[i].tally.stack = r->stack;
-        w->at[i].tally.since = r->since;
+        w->at[i].tally = new_tally(BPL_OUT, r);
     }
     add(&w->at[i].tally, r, r->bytes);
 }
@@ -157,7 +175,7 @@ static void fold_live(bpl_rows *w, const bpl_state *s, const bpl_ledger *l, uint
     }
 }
 
-const bpl_rows *bpl_take_leaks(lua_State *L, const char *method) {
+bpl_rows *bpl_take_leaks(lua_State *L, const char *method) {
     const bpl_ledger *l = bpl_check_open(L, method)->ledger;
     size_t room = 16 + bpl_live_count(l->state);
     for (const bpl_tally *t = l->tallies; t != NULL; t = t->next) {
@@ -165,21 +183,22 @@ const bpl_rows *bpl_take_leaks(lua_State *L, const char *method) {
     }
     bpl_rows *w = push_rows(L, room);
     l = bpl_check_open(L, method)->ledger;
+    (void)bpl_check_state(L);
     for (const bpl_tally *t = l->tallies; t != NULL && w->count < w->room; t = t->next) {
         w->at[w->count++] = (row){.tally = *t};
     }
     fold_live(w, l->state, l, 0);
-    w->sampled = l->level == BPL_SIMPLE || l->level == BPL_ADVANCED;
     return w;
 }
 
-void bpl_push_leaks(lua_State *L, const bpl_rows *w) {
+void bpl_push_leaks(lua_State *L, bpl_rows *w) {
     double now = bpl_now();
     lua_createtable(L, (int)w->count, 0);
     for (size_t i = 0; i < w->count; i++) {
-        push_row(L, &w->at[i], now, w->sampled);
+        push_row(L, &w->at[i], now);
         lua_rawseti(L, -2, (int)i + 1);
     }
+    bpl_anchor_drop(&w->anchor);
 }
 
 /* pool:leaks(): what was collected, released too often or overrun, then what is still out. */
@@ -233,21 +252,22 @@ int bpl_on_leak(lua_State *L) {
     return 1;
 }
 
-/* tell(event), in protected mode */
+static _Thread_local const bpl_event *told; /* while bpl_tell is under way */
+
+/* tell(event), in protected mode: and by whom a hook or a listener found it, with anything. */
 static int l_tell(lua_State *L) {
-    const bpl_event *e = lua_touserdata(L, 1);
+    const bpl_event *e = told;
+    if (e == NULL || lua_touserdata(L, 1) != (const void *)e) {
+        return 0;
+    }
     lua_pushlightuserdata(L, &listener);
     lua_rawget(L, LUA_REGISTRYINDEX);
     if (lua_isfunction(L, -1)) {
-        const row w = {.tally = {.kind = e->kind,
-                                 .site = e->record.site,
-                                 .tag = e->record.tag,
-                                 .stack = e->record.stack,
-                                 .count = 1,
-                                 .bytes = e->bytes,
-                                 .since = e->record.since},
-                       .oldest = e->record};
-        push_row(L, &w, bpl_now(), false);
+        row w = {.tally = new_tally(e->kind, &e->record), .oldest = e->record};
+        w.tally.sampled = false;
+        w.tally.count = 1;
+        w.tally.bytes = e->bytes;
+        push_row(L, &w, bpl_now());
         lua_pushstring(L, e->pool);
         lua_setfield(L, -2, "pool");
         lua_call(L, 1, 0);
@@ -255,15 +275,19 @@ static int l_tell(lua_State *L) {
     return 0;
 }
 
+/* Needs three places of the stack, and asks for none: that can raise. */
 void bpl_tell(lua_State *L, bpl_state *s, const bpl_event *e) {
-    if (s->telling || !lua_checkstack(L, LUA_MINSTACK)) {
+    if (s->telling) {
         return;
     }
+    const bpl_event *around = told; /* another state's, whose listener runs this one */
+    told = e;
     s->telling = true;
     s->uses++;
     if (bpl_cpcall(L, l_tell, (void *)(uintptr_t)e) != 0) {
         lua_pop(L, 1);
     }
+    told = around;
     s->telling = false;
     bpl_state_drop(s);
 }
@@ -276,21 +300,34 @@ static void rearm_all(bpl_state *s) {
     }
 }
 
-/* expect(): every handle is traced from now on; returns a mark. expect(mark): no longer; returns
- * what was made since and is still out, folded by site. */
+void bpl_expect_less(bpl_state *s) {
+    s->forced--;
+    rearm_all(s);
+}
+
+/* expect(): every handle is traced from now on, until the anchor that it returns is given back or
+ * garbage. expect(anchor): what was made since and is still out, folded by site. */
 int bpl_expect(lua_State *L) {
-    bpl_state *s = bpl_check_state(L);
     if (lua_isnoneornil(L, 1)) {
-        s->forced++;
-        rearm_all(s);
-        bpl_pushcount(L, bpl_last_serial(s));
+        bpl_anchor *a = bpl_push_anchor(L, sizeof *a);
+        bpl_state *s = bpl_check_state(L);
+        bpl_anchor_hold(L, a, BPL_STATE);
+        if (a->state != NULL) {
+            a->expects = true;
+            a->mark = bpl_last_serial(s);
+            s->forced++;
+            rearm_all(s);
+        }
         return 1;
     }
-    uint64_t mark = (uint64_t)lua_tonumber(L, 1);
-    s->forced -= s->forced > 0;
-    rearm_all(s);
-    bpl_rows *w = push_rows(L, bpl_live_count(s) + 16);
-    fold_live(w, s, NULL, mark);
+    bpl_rows *w = push_rows(L, bpl_live_count(bpl_check_state(L)) + 16);
+    bpl_anchor *a = bpl_to_anchor(L, 1);
+    if (a == NULL || !a->expects) {
+        return bpl_raise(L, "expect: argument 'anchor' must be what expect() returned, got %s",
+                         bpl_typename(L, 1));
+    }
+    fold_live(w, a->state, NULL, a->mark);
+    bpl_anchor_drop(a);
     bpl_push_leaks(L, w);
     return 1;
 }

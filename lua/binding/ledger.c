@@ -15,33 +15,52 @@ void bpl_state_drop(bpl_state *s) {
     }
 }
 
-static bpl_anchor *to_anchor(lua_State *L, int arg) {
+bpl_anchor *bpl_to_anchor(lua_State *L, int arg) {
     bpl_anchor *a = lua_touserdata(L, arg);
-    return a != NULL && lua_rawlen(L, arg) == sizeof *a && a->seal == ANCHOR_SEAL(a) ? a : NULL;
+    bool is = a != NULL && lua_rawlen(L, arg) >= sizeof *a && a->seal == ANCHOR_SEAL(a);
+    return is && a->state != NULL ? a : NULL;
 }
 
-/* An anchor lets go of its state once, also when a script calls this by hand. */
-static int l_anchor_gc(lua_State *L) {
-    bpl_anchor *a = to_anchor(L, 1);
-    if (a != NULL && a->state != NULL) {
-        bpl_state *s = a->state;
+void bpl_anchor_drop(bpl_anchor *a) {
+    bpl_state *s = a->state;
+    if (s != NULL) {
         a->state = NULL;
         if (a->sentinel) {
             bpl_pacing_cycle(s);
         }
+        if (a->expects) {
+            bpl_expect_less(s);
+        }
         bpl_state_drop(s);
+    }
+}
+
+/* An anchor lets go of its state once, also when a script calls this by hand. */
+static int l_anchor_gc(lua_State *L) {
+    bpl_anchor *a = bpl_to_anchor(L, 1);
+    if (a != NULL) {
+        bpl_anchor_drop(a);
     }
     return 0;
 }
 
-static bpl_anchor *push_anchor(lua_State *L) {
-    bpl_anchor *a = bpl_newuserdata(L, sizeof *a);
+void *bpl_push_anchor(lua_State *L, size_t size) {
+    bpl_anchor *a = bpl_newuserdata(L, size);
     *a = (bpl_anchor){.seal = ANCHOR_SEAL(a)};
     return a;
 }
 
+void bpl_anchor_hold(lua_State *L, bpl_anchor *a, int like) {
+    const bpl_anchor *of = bpl_to_anchor(L, like);
+    if (of != NULL && lua_getmetatable(L, like)) {
+        a->state = of->state;
+        a->state->uses++;
+        lua_setmetatable(L, -2);
+    }
+}
+
 bpl_state *bpl_push_state(lua_State *L) {
-    bpl_anchor *a = push_anchor(L);
+    bpl_anchor *a = bpl_push_anchor(L, sizeof *a);
     lua_newtable(L);
     lua_pushcfunction(L, l_anchor_gc);
     lua_setfield(L, -2, "__gc");
@@ -60,18 +79,8 @@ bpl_state *bpl_push_state(lua_State *L) {
     return s;
 }
 
-void bpl_push_sentinel(lua_State *L, bpl_state *s, int anchor) {
-    bpl_anchor *a = push_anchor(L);
-    a->sentinel = true;
-    if (lua_getmetatable(L, anchor)) {
-        lua_setmetatable(L, -2);
-        a->state = s;
-        s->uses++;
-    }
-}
-
 bpl_state *bpl_state_of(lua_State *L) {
-    bpl_anchor *a = to_anchor(L, BPL_STATE);
+    const bpl_anchor *a = bpl_to_anchor(L, BPL_STATE);
     return a != NULL ? a->state : NULL;
 }
 
@@ -141,6 +150,7 @@ void bpl_ledger_end(bpl_ledger *l) {
     }
     *at = l->next;
     free(l->slices);
+    free(l->order);
     bpl_tallies_free(l);
     free(l);
     bpl_state_drop(s);

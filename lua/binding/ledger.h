@@ -4,7 +4,7 @@
  *   ledger   of a pool in a Lua state: the bytes its live handles hold
  *   charge   the capacity of a handle's block, added when the handle begins to hold it and
  *            taken off when it dies or moves; each handle on a block is charged for it
- *   anchor   the userdata by which Lua keeps a state; a sentinel is one that the collector
+ *   anchor   a userdata by which Lua keeps a state; a sentinel is one that the collector
  *            may have, to tell the end of a cycle
  *
  *   held        = sum of the ledger's live handles' capacities
@@ -44,7 +44,7 @@ typedef struct bpl_state {
     struct bpl_ledger *spare; /* made ahead of an import */
     bpl_pacing pacing;
     struct bpl_trace *trace; /* records and texts; NULL until something is traced */
-    uint32_t forced;         /* calls of expect_balanced under way: every handle is traced */
+    uint32_t forced;         /* anchors that expect: every handle is traced */
     uint32_t random;
     bool telling; /* a listener runs: what happens meanwhile is counted only */
 } bpl_state;
@@ -59,25 +59,30 @@ typedef struct bpl_ledger {
     int level;        /* BPL_OFF and on */
     bool debug;       /* of the pool: every handle is traced, so that a fault has a site */
     struct bpl_tally *tallies;
-    struct bpl_handle **slices; /* live slices; handle.place is an index + 1 */
-    uint32_t slice_count, slice_room;
+    struct bpl_slice *slices; /* places, of which slice_made were ever used */
+    struct bpl_slice **order; /* as much room, for who sorts them */
+    uint32_t slice_made, slice_room, slice_free;
     struct bpl_ledger *next;
 } bpl_ledger;
 
 typedef struct bpl_anchor {
     char *seal;
     bpl_state *state; /* NULL once finalized */
-    bool sentinel;
+    bool sentinel, expects;
+    uint64_t mark; /* of one that expects: the last serial number before */
 } bpl_anchor;
 
 /* from ledger.c */
 bpl_state *bpl_push_state(lua_State *L);  /* a new one's anchor; NULL: no memory, pushes nil */
 bpl_state *bpl_state_of(lua_State *L);    /* that of the function that runs; NULL: tampered */
 bpl_state *bpl_check_state(lua_State *L); /* the same, or an error */
-void bpl_push_sentinel(lua_State *L, bpl_state *s, int anchor); /* anchor: stack index */
-void bpl_state_drop(bpl_state *s);                              /* one use less */
-bpl_ledger *bpl_ledger_open(bpl_state *s, bp_pool *pool);       /* one use more; NULL: no memory */
-void bpl_ledger_close(bpl_ledger *l);                           /* one use less */
+bpl_anchor *bpl_to_anchor(lua_State *L, int arg); /* NULL: none that keeps a state */
+void *bpl_push_anchor(lua_State *L, size_t size); /* begins a userdata of that size; idle yet */
+void bpl_anchor_hold(lua_State *L, bpl_anchor *a, int like); /* at the top: what that one keeps */
+void bpl_anchor_drop(bpl_anchor *a);                         /* it keeps it no longer */
+void bpl_state_drop(bpl_state *s);                           /* one use less */
+bpl_ledger *bpl_ledger_open(bpl_state *s, bp_pool *pool);    /* one use more; NULL: no memory */
+void bpl_ledger_close(bpl_ledger *l);                        /* one use less */
 bpl_ledger *bpl_ledger_find(const bpl_state *s, const bp_pool *pool); /* or NULL */
 bool bpl_ledger_lives(const bpl_state *s, const bpl_ledger *l);       /* trusts no pointer */
 bool bpl_ledger_ready(bpl_state *s);                    /* the next bpl_ledger_of does not fail */
@@ -106,9 +111,10 @@ static inline bool bpl_due(bpl_ledger *l) {
 }
 
 /* from slices.c */
-void bpl_slice_list(struct bpl_handle *h);   /* h is a slice from now on, */
-void bpl_slice_unlist(struct bpl_handle *h); /* or no longer */
-uint64_t bpl_pinned_bytes(bpl_ledger *l);    /* sorts the list: O(n log n) */
+void bpl_slice_list(struct bpl_handle *h);    /* h is a slice from now on, */
+void bpl_slice_changed(struct bpl_handle *h); /* one that shows or owns something else, */
+void bpl_slice_unlist(struct bpl_handle *h);  /* or no longer one */
+uint64_t bpl_pinned_bytes(bpl_ledger *l);     /* sorts them: O(n log n) */
 
 /* from pacing.c */
 double bpl_now(void); /* monotonic seconds */

@@ -107,15 +107,19 @@ void bpl_pacing_cycle(bpl_state *s) {
     lower(s);
 }
 
-/* step(anchor), called in protected mode. */
+/* step(anchor), called in protected mode: and by whom a hook showed it to, with anything. */
 static int l_step(lua_State *L) {
-    bpl_anchor *a = lua_touserdata(L, 1);
-    bpl_state *s = a->state;
+    bpl_anchor *a = bpl_to_anchor(L, 1);
+    if (a == NULL || !a->state->pacing.stepping) {
+        return 0;
+    }
+    bpl_state *s = a->state; /* kept by who called */
     bpl_pacing *p = &s->pacing;
     if (!p->watched) {
-        bpl_push_sentinel(L, s, 1);
+        bpl_anchor *sentinel = bpl_push_anchor(L, sizeof *sentinel);
+        bpl_anchor_hold(L, sentinel, 1);
+        sentinel->sentinel = p->watched = sentinel->state != NULL;
         lua_settop(L, 1);
-        p->watched = true;
     }
     uint64_t held = held_by(s);
     if (p->least != 0 && held >= limit_of(p)) {
@@ -134,6 +138,7 @@ static int l_step(lua_State *L) {
     return 0;
 }
 
+/* The state may be gone once anything was pushed: a finalizer that ran can end it. */
 void bpl_pace_slow(lua_State *L, bpl_state *s) {
     bpl_pacing *p = &s->pacing;
     bool sweep = s->until_sweep == 0;
@@ -150,6 +155,10 @@ void bpl_pace_slow(lua_State *L, bpl_state *s) {
     }
     lua_pushcfunction(L, l_step);
     lua_pushvalue(L, BPL_STATE);
+    if (bpl_state_of(L) != s || p->stepping) {
+        lua_pop(L, 2);
+        return;
+    }
     double began = bpl_now();
     s->uses++;
     p->stepping = true;

@@ -3,8 +3,14 @@
 
 #include "binding.h"
 
+static _Thread_local const char *exporting; /* while push_token may be called */
+
+/* push_token(token), in protected mode: and by whom a hook showed it to, with anything. */
 static int push_token(lua_State *L) {
-    lua_pushstring(L, lua_touserdata(L, 1));
+    if (exporting == NULL || lua_touserdata(L, 1) != (const void *)exporting) {
+        return 0;
+    }
+    lua_pushstring(L, exporting);
     return 1;
 }
 
@@ -42,7 +48,11 @@ int bpl_buffer_export(lua_State *L) {
     if (status != BP_OK) {
         return bpl_raise(L, "export: %s", bp_strerror(status));
     }
-    if (lua_pcall(L, 1, 1, 0) != 0) {
+    const char *around = exporting; /* of a hook's, or of another state's */
+    exporting = token;
+    status = lua_pcall(L, 1, 1, 0);
+    exporting = around;
+    if (status != 0) {
         take_back(token);
         return lua_error(L);
     }

@@ -92,10 +92,11 @@ static void push_histogram(lua_State *L, const bp_stats *s) {
 
 int bpl_pool_get_pool_stats(lua_State *L) {
     lua_settop(L, 1);
-    const bpl_rows *leaks = bpl_take_leaks(L, "get_pool_stats");
+    bpl_rows *leaks = bpl_take_leaks(L, "get_pool_stats");
     const snapshot *s = take_snapshot(L);
     const char *level = bpl_level_name(bpl_check_open(L, "get_pool_stats")->ledger);
-    const bpl_state *state = bpl_check_state(L);
+    bpl_push_pacing(L, bpl_check_state(L));
+    int pacing = lua_gettop(L);
     lua_createtable(L, 0, 36);
     lua_pushstring(L, s->name);
     lua_setfield(L, -2, "name");
@@ -116,7 +117,7 @@ int bpl_pool_get_pool_stats(lua_State *L) {
     lua_setfield(L, -2, "recent_lengths");
     bpl_pushcount(L, s->pinned);
     lua_setfield(L, -2, "pinned_bytes");
-    bpl_push_pacing(L, state);
+    lua_pushvalue(L, pacing);
     lua_setfield(L, -2, "gc");
     bpl_push_leaks(L, leaks);
     lua_setfield(L, -2, "leaks");

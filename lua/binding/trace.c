@@ -79,11 +79,15 @@ static struct bpl_trace *trace_of(bpl_state *s) {
     return s->trace;
 }
 
+static bool ends_in(const char *s, const char *end) {
+    size_t length = strlen(s), n = strlen(end);
+    return length >= n && strcmp(s + length - n, end) == 0;
+}
+
 /* Frames of bytepool's own Lua files are not where a program made a mistake. */
 static bool is_own(const lua_Debug *ar) {
-    const char *name = strstr(ar->source, "bytepool/");
-    return name != NULL &&
-           (strcmp(name, "bytepool/scope.lua") == 0 || strcmp(name, "bytepool/methods.lua") == 0);
+    return ar->source[0] == '@' && (ends_in(ar->source, "bytepool/scope.lua") ||
+                                    ends_in(ar->source, "bytepool/methods.lua"));
 }
 
 /* "file:line" of the innermost frame of the program, and where it stands. */
@@ -153,6 +157,7 @@ void bpl_trace_slow(lua_State *L, bpl_handle *h, const char *tag) {
     bpl_record *r = at(t, number);
     bool closely = h->ledger->level >= BPL_ADVANCED || s->forced > 0;
     *r = (bpl_record){.handle = h, .ledger = h->ledger, .live = true, .closely = closely};
+    r->sampled = !bpl_all_traced(h->ledger);
     r->site = bpl_site(L, s);
     r->tag = tag != NULL ? text(t, tag) : NULL;
     r->stack = closely ? stack(L, t) : NULL;
@@ -222,10 +227,14 @@ void bpl_trace_free(bpl_state *s) {
     free(t);
 }
 
+bool bpl_all_traced(const bpl_ledger *l) {
+    return l->level == BPL_PARANOID || l->debug || l->state->forced > 0;
+}
+
 /* Uneven steps, so that a program that takes turns does not have the same site sampled each time. */
 void bpl_rearm(bpl_ledger *l) {
     bpl_state *s = l->state;
-    if (l->level == BPL_PARANOID || l->debug || s->forced > 0) {
+    if (bpl_all_traced(l)) {
         l->sample = 1;
     } else if (l->level == BPL_OFF) {
         l->sample = UINT32_MAX;

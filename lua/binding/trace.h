@@ -40,6 +40,7 @@ typedef struct bpl_record {
     } last[BPL_LAST];
     uint32_t events; /* so far; the next one's place is events % BPL_LAST */
     bool live, closely;
+    bool sampled; /* one of BPL_SAMPLE was traced */
     size_t bytes; /* of its block */
     double since; /* monotonic seconds */
     uint64_t serial;
@@ -51,6 +52,7 @@ typedef struct bpl_tally {
     const bpl_text *site, *tag, *stack;
     uint64_t count, bytes;
     double since; /* the first */
+    bool sampled;
     struct bpl_tally *next;
 } bpl_tally;
 
@@ -65,28 +67,32 @@ const bpl_record *bpl_next_live(const bpl_state *s, const bpl_record *r); /* NUL
 uint64_t bpl_last_serial(const bpl_state *s);
 size_t bpl_live_count(const bpl_state *s);
 void bpl_trace_free(bpl_state *s);
+bool bpl_all_traced(const bpl_ledger *l);
 void bpl_rearm(bpl_ledger *l); /* after a change of its level */
 
 /* from leaks.c */
 /* What a listener is told; a copy, for whatever it does. */
 typedef struct bpl_event {
     enum bpl_kind kind;
-    bpl_record record;
+    bpl_record record; /* its texts go with the state, which a listener can end */
     size_t bytes;
     char pool[64];
+    char site[96];
 } bpl_event;
-void bpl_blame(bpl_ledger *l, enum bpl_kind kind, const bpl_record *r, size_t bytes,
-               bpl_event *e);                                  /* counts it by site, fills e */
+bpl_event bpl_event_of(const bpl_ledger *l, enum bpl_kind kind, const bpl_record *r,
+                       size_t bytes);                          /* r: NULL where nothing is known */
+void bpl_blame(bpl_ledger *l, const bpl_event *e);             /* counts it by site */
 void bpl_tell(lua_State *L, bpl_state *s, const bpl_event *e); /* the listener; raises nothing */
 void bpl_tallies_free(bpl_ledger *l);
 typedef struct bpl_rows bpl_rows;
-const bpl_rows *bpl_take_leaks(lua_State *L, const char *method); /* of the pool at 1, pushed */
-void bpl_push_leaks(lua_State *L, const bpl_rows *w);             /* them as a table */
+bpl_rows *bpl_take_leaks(lua_State *L, const char *method); /* of the pool at 1, pushed */
+void bpl_push_leaks(lua_State *L, bpl_rows *w);             /* them as a table, once */
 const char *bpl_level_name(const bpl_ledger *l);
 int bpl_pool_leak_level(lua_State *L);
 int bpl_pool_leaks(lua_State *L);
 int bpl_on_leak(lua_State *L);
 int bpl_expect(lua_State *L);
+void bpl_expect_less(bpl_state *s); /* an anchor that expects has gone */
 
 /* Whether the next handle of that pool is traced. */
 static inline bool bpl_sampled(bpl_ledger *l) {

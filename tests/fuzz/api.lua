@@ -19,6 +19,8 @@ local sizes_bad = {
   {}, { 0 }, { 3, 2 }, { 1.5 }, "x", { 64, x = 1 }, { 64, "128" }, { 0 / 0 }, { 2 ^ 41 }, { [2] = 5 }, print,
 }
 
+local levels = { "off", "simple", "advanced", "paranoid" }
+
 local function new_pools(sizes, options)
   local pool, message = bytepool.new_pools(sizes, options)
   return pool, message
@@ -39,6 +41,8 @@ op(0, "new_pools", function()
     name = how % 8 == 1 and new_name(5) or nil,
     recent = { size = recent, mode = recent % 2 == 0 and "exact" or "relaxed" },
   }
+  if how % 8 == 2 then options.leaks = levels[recent % 4 + 1] end
+  options.debug = how % 32 == 6 or nil
   if how % 16 == 3 then options.zero = how % 32 == 3 and "get" or "release" end
   if how % 32 == 7 then options.recent.mode = "x" end
   if how % 32 == 15 then options.other = 1 end
@@ -125,6 +129,35 @@ op(6, "forget pool", function() -- a pool is forgotten
   if M.pools[slot] then M.pools[slot] = nil end
 end)
 
+-- A listener runs an operation wherever something is told, as a bomb does (misuse.lua), and may raise.
+local function listen(text, raises)
+  return function(leak)
+    if M.in_finalizer or M.closed then return end
+    must(leak.count == 1 and type(leak.site) == "string" and leak.pool, "a listener's leak")
+    M.in_finalizer, M.disturbed = true, M.disturbed + 1
+    local ok, message = pcall(M.with_input, text, M.run_one)
+    M.in_finalizer = false
+    if not ok then M.failure = M.failure or M.show(message) end
+    if raises then error "a listener's, which nobody sees" end
+  end
+end
+
+-- Leak levels, listeners, budgets and what expect_balanced is made of, by the rest of a byte.
+local expecting
+local function watch(pool, k)
+  local rest = math.floor(k / 4) % 16
+  if k >= 192 then
+    attempt(true, "on_leak", bytepool.on_leak, rest > 2 and listen(M.cut(6), rest % 2 == 0) or nil)
+  elseif k >= 128 then
+    attempt(pool.open, "leak_level", pool_call "leak_level", pool.ud, levels[rest % 4 + 1])
+  elseif k >= 96 then
+    attempt(true, "pacing", bytepool.pacing, { budget = rest % 4 ~= 0 and 2 ^ (20 + rest % 8) })
+  elseif k >= 64 then
+    local _, given = attempt(nil, "expect", core.expect, expecting)
+    expecting = type(given) == "userdata" and given or nil
+  end
+end
+
 op(7, "stats", function() -- what a pool tells
   local pool = take_pool()
   if not pool then return end
@@ -133,8 +166,12 @@ op(7, "stats", function() -- what a pool tells
   if ok then attempt(true, "text", bytepool.report.text, s) end
   attempt(pool.open, "get_available_sizes", pool_call "get_available_sizes", pool.ud)
   attempt(pool.open, "get_discarded_count", pool_call "get_discarded_count", pool.ud)
-  attempt(nil, "expvar", pool_call "expvar", pool.ud, pick { "a", "b", "", 5 })
+  local k = byte()
+  attempt(nil, "expvar", pool_call "expvar", pool.ud, ({ "a", "b", "", 5 })[k % 4 + 1])
   attempt(true, "collect", bytepool.report.collect)
+  local told, leaks = attempt(pool.open, "leaks", pool_call "leaks", pool.ud)
+  must(not told or type(leaks) == "table", "leaks")
+  watch(pool, k)
 end)
 
 -- ---- references ----------------------------------------------------------------

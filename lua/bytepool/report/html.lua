@@ -54,7 +54,7 @@ local TIER_COLUMNS = {
     "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached", "depot",
     "asked_bytes", "waste_bytes", "collected", "peak_in_use", "peak_owned",
 }
-local GC = {"held_bytes", "budget_bytes", "steps", "full", "cycles", "seconds"}
+local GC = {"held_bytes", "budget_bytes", "limit_bytes", "steps", "full", "cycles", "seconds"}
 -- Figures that should be 0.
 local FAULTS = {double_releases = true, overruns = true, late_writes = true}
 
@@ -177,8 +177,8 @@ local function leak_table(snapshot, add)
     add('<table class="folds leaks"><thead><tr><th class="words">kind</th><th class="words">site</th>'
         .. '<th class="words">tag</th><th>count</th><th>bytes</th><th>age</th></tr></thead><tbody>')
     for _, leak in ipairs(leaks) do
-        local trace = leak.traceback
-            and ("<details><summary>traceback</summary><pre>%s</pre></details>"):format(escape(leak.traceback)) or ""
+        local trace = leak.detail and ("<details><summary>traceback</summary><pre>%s</pre></details>"):format(
+            escape(table.concat(leak.detail, "\n"))) or ""
         add(('<tr><td class="words" data-name="kind">%s</td><td class="words" data-name="site">%s%s</td>'
             .. '<td class="words" data-name="tag">%s</td><td data-name="count">%s</td><td data-name="bytes">%s</td>'
             .. '<td data-name="age">%s</td></tr>'):format(escape(leak.kind), escape(leak.site), trace,

@@ -73,8 +73,28 @@ local function with_fields(names, strings)
 end
 
 arrays.histogram = with_fields({"le", "count"})
-arrays.leaks = with_fields({"kind", "site", "count"},
-    {kind = true, site = true, tag = true, traceback = true})
+local function clean_string(value, path)
+    if type(value) == "string" then return units.clean(value) end
+    return nil, FAULT:format(path, "a string", options.show(value))
+end
+
+local copy_leak = with_fields({"kind", "site", "count"},
+    {kind = true, site = true, tag = true, traceback = true, released = true})
+
+-- `detail`: what is known of it beside the columns of a table, as lines to read.
+function arrays.leaks(value, path)
+    local leak, fault = copy_leak(value, path)
+    if not leak then return nil, fault end
+    leak.last, fault = copy_array(value.last, path .. ".last", clean_string)
+    if fault then return nil, fault end
+    local detail = {}
+    for line in (leak.traceback or ""):gmatch("[^\n]+") do detail[#detail + 1] = line end
+    for _, line in ipairs(leak.last or {}) do detail[#detail + 1] = line end
+    if leak.released and not leak.last then detail[#detail + 1] = "last released at " .. leak.released end
+    if leak.every then detail[#detail + 1] = ("one in %s is traced"):format(units.count(leak.every)) end
+    leak.detail = #detail > 0 and detail or nil
+    return leak
+end
 
 local function copy_tiers(from)
     if type(from) ~= "table" then return nil, FAULT:format("pools", "a table", options.show(from)) end

@@ -30,7 +30,7 @@ local TOTALS = {
     {"uptime", units.seconds},
 }
 local GC = {
-    {"held_bytes", bytes}, {"budget_bytes", bytes},
+    {"held_bytes", bytes}, {"budget_bytes", bytes}, {"limit_bytes", bytes},
     {"steps", count}, {"full", count}, {"cycles", count}, {"seconds", units.number},
 }
 
@@ -123,9 +123,9 @@ local function leak_lines(snapshot, lines)
     end
     align(rows, lines, {true, true, true})
     for _, leak in ipairs(leaks) do
-        if leak.traceback then
+        if leak.detail then
             lines[#lines + 1] = ("  %s %s:"):format(units.one_line(leak.kind), units.one_line(leak.site))
-            for line in leak.traceback:gmatch("[^\n]+") do lines[#lines + 1] = "    " .. units.one_line(line) end
+            for _, line in ipairs(leak.detail) do lines[#lines + 1] = "    " .. units.one_line(line) end
         end
     end
 end
