@@ -113,7 +113,7 @@ static bp_pool *pool_of(void *pool) {
 }
 
 /* Makes a live buffer of a blank: BP_OK, BP_ERR_NOMEM, or BPL_E_CLOSED where one of the
- * two is not what it should be, or the collector is due. A blank is filled once. */
+ * two is not what it should be, or C must make it (bpl_due). A blank is filled once. */
 int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     bpl_handle *h = blank;
     bpl_pool *p = open_pool(pool);
