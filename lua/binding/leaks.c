@@ -5,7 +5,7 @@
 
 #include "binding.h"
 
-#define MAX_TALLIES 4096u /* of a ledger; what comes later is counted without its site */
+#define MAX_TALLIES 4096u /* of a ledger; other causes are in the counters of the pool alone */
 
 static const char *const levels[] = {"off", "simple", "advanced", "paranoid"};
 static const char *const kinds[] = {"out", "collected", "over_release", "overrun"};

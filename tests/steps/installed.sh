@@ -21,7 +21,7 @@ rock_paths() { # version tree
 rock_specs() { # lua version tree
   rock_paths "$2" "$3"
   # The specs stand in a copy of the checkout without the module.
-  mkdir -p "$3.checkout/lua" && cp -r core spec tests rockspec Makefile CHANGELOG.md "$3.checkout" &&
+  mkdir -p "$3.checkout/lua" && cp -r core spec tests rockspec Makefile README.md CHANGELOG.md "$3.checkout" &&
     cp -r lua/examples "$3.checkout/lua" || return 1
   export BYTEPOOL_EXPECT_PREFIX=$3
   run_busted "$3.checkout/spec" "$1"
