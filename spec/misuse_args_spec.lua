@@ -113,7 +113,7 @@ describe("new_pools", function()
   end
 
   it("refuses what is no array of 1 to 64 sizes", function()
-    local must = "argument 'sizes' must be an array of 1 to 64 sizes, got "
+    local must = "argument 'sizes' must be an array of 1 to 64 sizes or a policy, got "
     bad_sizes(nil, must .. "nil")
     bad_sizes(128, must .. "number")
     bad_sizes("128", must .. "string")
