@@ -7,7 +7,7 @@ local size = {}
 
 local UNITS = {[""] = 1, B = 1, KiB = 2 ^ 10, MiB = 2 ^ 20, GiB = 2 ^ 30, TiB = 2 ^ 40}
 local LARGEST = 2 ^ 53 -- whole numbers up to here are exact on every Lua
-local LONGEST = 16     -- digits of that
+local LONGEST = 15     -- digits, of which all numbers are below that
 
 local to_integer = rawget(math, "tointeger") or function(v) return v end
 
