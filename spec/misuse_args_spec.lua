@@ -113,7 +113,7 @@ describe("new_pools", function()
   end
 
   it("refuses what is no array of 1 to 64 sizes", function()
-    local must = "argument 'sizes' must be an array of 1 to 64 sizes, got "
+    local must = "argument 'sizes' must be an array of 1 to 64 sizes or a policy, got "
     bad_sizes(nil, must .. "nil")
     bad_sizes(128, must .. "number")
     bad_sizes("128", must .. "string")
@@ -134,7 +134,8 @@ describe("new_pools", function()
     bad_sizes({ 128, 1.5 }, "sizes[2] " .. must .. "1.5")
     bad_sizes({ 128, 256, 0 / 0 }, "sizes[3] " .. must .. "nan")
     bad_sizes({ 1 / 0 }, "sizes[1] " .. must .. "inf")
-    bad_sizes({ 128, "abc" }, "sizes[2] " .. must .. "string")
+    bad_sizes({ 128, "abc" }, "sizes[2] must be a number of bytes or a string with a unit, B, KiB, MiB, GiB or TiB, "
+      .. 'such as "64KiB", got "abc"')
     bad_sizes({ 128, {} }, "sizes[2] " .. must .. "table")
     bad_sizes({ 128, false }, "sizes[2] " .. must .. "boolean")
     bad_sizes({ limit + 1 }, "sizes[1] " .. must .. "1099511627777")

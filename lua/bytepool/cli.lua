@@ -5,11 +5,14 @@
 --     bytepool tiers [power_of_two|stream]
 --     bytepool stats FILE|URL [--watch [SECONDS]]
 --     bytepool report --format FORMAT FILE
+--     bytepool suggest --tiers N [--max-waste P] [--svg FILE] TRACE
 --
--- The last two stand in bytepool.cli.reports.
+-- The last three stand in bytepool.cli.reports and bytepool.cli.suggest.
 --
 -- Since 0.1.0.
 -- @module bytepool.cli
+
+local suggest = require "bytepool.cli.suggest"
 
 local cli = {}
 
@@ -61,6 +64,8 @@ for _, name in ipairs {"stats", "report"} do
     commands[name] = function(...) return require("bytepool.cli.reports")[name](...) end
 end
 
+commands.suggest = suggest.run
+
 -- argparse's own --help calls os.exit; with a plain flag main can return.
 local function make_parser(argparse)
     local function with_help(command)
@@ -89,6 +94,7 @@ local function make_parser(argparse)
         :argname("FILE"):args("?")
     report:option("--format", "text, expvar, prometheus, openmetrics, statsd or html."):argname("FORMAT")
         :choices({"text", "expvar", "prometheus", "openmetrics", "statsd", "html"}):default("text")
+    suggest.define(command("suggest", "Find the tiers that waste least for a trace of request sizes."))
     return parser, parsers
 end
 

@@ -16,10 +16,11 @@
 local core = require "bytepool.core"
 local options = require "bytepool.options"
 local report = require "bytepool.report"
+local tiers = require "bytepool.tiers"
 
 local bytepool = {}
 
-local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
+local MAX_SIZE = core.max_size
 local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
 local pack = rawget(table, "pack") or function(...) return {n = select("#", ...), ...} end
 
@@ -34,6 +35,9 @@ require "bytepool.scope"
 
 --- Reports on pools, see bytepool.report.
 bytepool.report = report
+
+--- Ready policies, and tiers fitted to requests, see bytepool.policy.
+bytepool.policy = require "bytepool.policy"
 
 --- A pool of any Lua values, see bytepool.object_pool.
 bytepool.new_pool = require "bytepool.object_pool"
@@ -66,35 +70,6 @@ local schema = {
 
 local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
 
--- A plain copy of a tier table, or nil and what is wrong with it. What C reads is the
--- copy: the table may be a proxy that answers differently the next time.
-local function copy_sizes(sizes)
-    local count = type(sizes) == "table" and #sizes or 0
-    if count < 1 or count > MAX_TIERS then
-        return nil, ("argument 'sizes' must be an array of 1 to %d sizes, got %s"):format(MAX_TIERS,
-            type(sizes) == "table" and options.show(count) or type(sizes))
-    end
-    local copy = {}
-    for i = 1, count do
-        local size = sizes[i]
-        if not options.is_whole(size, 1, MAX_SIZE) then
-            return nil, ("sizes[%d] must be a whole number from 1 to %s, got %s"):format(i,
-                options.show(MAX_SIZE), options.show(size))
-        end
-        if i > 1 and size <= copy[i - 1] then
-            return nil, ("sizes[%d] is %s, not above sizes[%d], %s"):format(i, options.show(size), i - 1,
-                options.show(copy[i - 1]))
-        end
-        copy[i] = size
-    end
-    for key in pairs(sizes) do
-        if not options.is_whole(key, 1, count) then
-            return nil, ("argument 'sizes' must be an array, got the key %s"):format(tostring(key))
-        end
-    end
-    return copy
-end
-
 --- Options of new_pools.
 ---@class bytepool.Options
 ---@field name? string for `bytepool.open` and reports, at most 63 bytes; no other open pool may have it
@@ -110,12 +85,13 @@ end
 ---@field leaks? bytepool.LeakLevel default "off"; see `pool:leak_level`
 
 --- A new pool of byte buffers.
----@param sizes integer[] 1 to 64 tier sizes in bytes, strictly rising
+---@param sizes bytepool.Tiers 1 to 64 tier sizes, strictly rising, or a policy that gives them; it runs here,
+--- and what it raises passes through
 ---@param given? bytepool.Options
 ---@return bytepool.Pool|nil pool nil where memory or address space ran out, or the name is taken
 ---@return string? message
 function bytepool.new_pools(sizes, given)
-    local copy, fault = copy_sizes(sizes)
+    local copy, fault = tiers.list(sizes)
     if not copy then error("new_pools: " .. fault, 2) end
     local values, message = options.check("new_pools", given, schema)
     if not values then error(message, 2) end

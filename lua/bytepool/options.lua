@@ -13,6 +13,8 @@
 -- Since 0.1.0.
 -- @module bytepool.options
 
+local size = require "bytepool.size"
+
 local options = {}
 
 local LONGEST_SHOWN = 40 -- bytes of a string that a message repeats
@@ -87,6 +89,23 @@ function checkers.integer(v, rule)
     return nil, "a whole number" .. range_text(rule.min, rule.max) .. (rule.off and ", or false" or "")
 end
 
+-- As an integer, but "64KiB" will do.
+function checkers.size(v, rule)
+    local bytes = size.of(v)
+    local kept, expected = checkers.integer(bytes, rule)
+    if kept ~= nil then return kept end
+    if type(bytes) == "string" then expected = size.EXPECTED end
+    return nil, expected, options.show(v, true)
+end
+
+function checkers.number(v, rule)
+    if type(v) == "number" and v >= rule.min and v <= rule.max then return v end
+    return nil, "a number" .. range_text(rule.min, rule.max)
+end
+
+-- For what its own reader looks through.
+function checkers.any(v) return v end
+
 function checkers.string(v, rule)
     local expected = "a string"
     if rule.maxlen then expected = ("a string of at most %d bytes"):format(rule.maxlen) end
@@ -139,9 +158,10 @@ end
 --- Checks an option table against a schema. Does not raise: the caller knows
 --- the level at which the user's line is.
 --
--- A rule is a table: `type` ("string", "boolean", "function", "integer", "enum" or
--- "table"), `default`, and for integers `min` and `max` (inclusive) and `off` (false is one
--- of its values), for strings `maxlen` (bytes), for enums `values` (strings), for tables `schema`.
+-- A rule is a table: `type` ("string", "boolean", "function", "integer", "size", "number", "enum",
+-- "any" or "table"), `default` or `required`, and for integers, sizes and numbers `min` and `max`
+-- (inclusive), for the first two `off` (false is one of their values), for strings `maxlen` (bytes),
+-- for enums `values` (strings), for tables `schema`.
 --
 ---@param where string name of the function whose options these are
 ---@param given table|nil the option table; nil means all defaults
@@ -171,6 +191,7 @@ function options.check(where, given, schema, path)
             if not nested then return nil, message end
             values[key] = nested
         elseif value == nil then
+            if rule.required then return nil, ("%s: option '%s' is missing"):format(where, full) end
             values[key] = rule.default
         else
             local kept, expected, shown = checkers[rule.type](value, rule)

@@ -51,7 +51,7 @@ describe("a tier table", function()
       assert.same(answers, pool:get_available_sizes())
     else
       h.raises(function() bytepool.new_pools(proxy) end,
-        "new_pools: argument 'sizes' must be an array of 1 to 64 sizes, got 0")
+        "new_pools: argument 'sizes' must be an array of 1 to 64 sizes or a policy, got 0")
     end
   end)
 end)

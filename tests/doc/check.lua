@@ -53,9 +53,10 @@ local object_pool = bytepool.new_pool(function() return {} end)
 local tables = {}
 for _, name in ipairs { "TierStats", "Stats", "Leak", "Bucket" } do tables["bytepool.Pool." .. name] = true end
 
-local modules = { _VERSION = true, ffi_bodies = true, report = true, Options = true, Pacing = true }
+local modules = { _VERSION = true, ffi_bodies = true, report = true, policy = true, Options = true, Pacing = true }
 compare("modules/bytepool", "", bytepool, modules)
 compare("modules/bytepool.report", "", bytepool.report)
+compare("modules/bytepool.policy", "", bytepool.policy, { Policy = true, Prediction = true })
 compare("modules/bytepool.object_pool", "", { new_pool = bytepool.new_pool })
 compare("classes/bytepool.Pool", "bytepool.Pool:", core.pool_methods, tables)
 compare("classes/bytepool.Buffer", "bytepool.Buffer:", core.buffer_methods)

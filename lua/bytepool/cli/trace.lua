@@ -1,0 +1,167 @@
+--- Request sizes out of a file: sizes on lines, a snapshot, or an nginx access log.
+--
+-- Since 0.1.0.
+-- @module bytepool.cli.trace
+
+local core = require "bytepool.core"
+local options = require "bytepool.options"
+local samples = require "bytepool.policy.samples"
+local size = require "bytepool.size"
+
+local trace = {}
+
+local MAX_SIZE, MAX_COUNT = core.max_size, 2 ^ 53
+local MOST_FAULTS = 10 -- lines that are named; the others are counted
+
+local function to_size(word)
+    local bytes = size.parse(word)
+    return bytes and bytes <= MAX_SIZE and bytes or nil
+end
+
+-- Each reader of a line returns a size and a count; or nil and what is wrong; or nothing where the line
+-- asks for no buffer.
+local readers = {}
+
+function readers.sizes(line)
+    local word, count, rest = line:match("^%s*(%S*)%s*(%S*)%s*(.-)%s*$")
+    if word == "" or word:sub(1, 1) == "#" then return end
+    local bytes = rest == "" and to_size(word)
+    if not bytes then return nil, "must be a size, or a size and a count, got " .. options.quote(line) end
+    if count == "" then return bytes, 1 end
+    local number = count:find("^%d+$") and tonumber(count)
+    if not number or not options.is_whole(number, 1, MAX_COUNT) then
+        return nil, "the count must be a whole number of at least 1, got " .. options.quote(count)
+    end
+    return bytes, number
+end
+
+-- The "combined" format. A response without a body asks for no buffer.
+function readers.nginx(line)
+    if line:find("^%s*$") then return end
+    local bytes, rest = line:match('%[[^%]]*%] "[^"]*" %d%d%d (%d+)(.?)')
+    bytes = bytes and (rest == "" or rest == " ") and to_size(bytes)
+    if not bytes then return nil, "is not in nginx's combined format: " .. options.quote(line) end
+    if bytes > 0 then return bytes, 1 end
+end
+
+local function add_fault(faults, place, number, fault)
+    faults.count = faults.count + 1
+    if #faults < MOST_FAULTS then faults[#faults + 1] = ("%s:%d: %s"):format(place, number, fault) end
+end
+
+local function faults_text(faults)
+    if faults.count > #faults then
+        faults[#faults + 1] = ("and %d more lines"):format(faults.count - #faults)
+    end
+    return table.concat(faults, "\n")
+end
+
+local function next_line(file)
+    local line, fault = file:read("*l")
+    return line and line:gsub("\r$", ""), fault
+end
+
+-- What file.read says where it fails and not where the file ends.
+local function read_lines(file, place, line, read)
+    local counts, faults, number, fault = {}, {count = 0}, 0, nil
+    while line do
+        number = number + 1
+        local bytes, count = read(line)
+        if bytes then
+            counts[bytes] = (counts[bytes] or 0) + count
+        elseif count then
+            add_fault(faults, place, number, count)
+        end
+        line, fault = next_line(file)
+    end
+    if fault then return nil, ("%s: %s"):format(place, fault) end
+    if faults.count > 0 then return nil, faults_text(faults) end
+    if next(counts) == nil then return nil, place .. ": no request is in it" end
+    return counts
+end
+
+-- The counts of all pools in a snapshot, and the tiers of its only pool.
+local function of_snapshots(report, place, text)
+    local snapshot, fault = report.load(text)
+    if not snapshot then return nil, ("%s: %s"):format(place, fault) end
+    local list = require("bytepool.report.pools").list(snapshot)
+    local counts, tiers = {}, nil
+    for _, entry in ipairs(list) do
+        for _, bucket in ipairs(entry.snapshot.histogram or {}) do
+            if bucket.count > 0 then counts[bucket.le] = (counts[bucket.le] or 0) + bucket.count end
+        end
+        tiers = require("bytepool.report.units").sizes(entry.snapshot.pools)
+    end
+    if #list > 1 then tiers = nil end
+    return counts, nil, tiers
+end
+
+local function open(name)
+    if name == "-" then return io.stdin, "standard input" end
+    local file, fault = io.open(name, "rb")
+    return file, file and name or fault -- the system's message begins with the name
+end
+
+local function with_file(name, fn)
+    local file, place = open(name)
+    if not file then return nil, place end
+    local counts, fault, tiers = fn(file, place)
+    if name ~= "-" then file:close() end
+    return counts, fault, tiers
+end
+
+local function is_json(line) return line ~= nil and line:find("^%s*{") ~= nil end
+
+---@class bytepool.cli.Trace
+---@field samples bytepool.policy.Samples
+---@field tiers? integer[] of the pool that the snapshot is of
+---@field bounds boolean whether the sizes are bounds of a histogram's buckets
+
+--- Reads a trace.
+---@param report table bytepool.report
+---@param name string a file, or - for standard input
+---@param format "sizes"|"nginx" of lines; a snapshot is told by its first character
+---@return bytepool.cli.Trace|nil
+---@return string? message with the place and the line in front
+function trace.read(report, name, format)
+    local bounds, called
+    local counts, fault, tiers = with_file(name, function(file, place)
+        called = place
+        local line, why = next_line(file)
+        if why then return nil, ("%s: %s"):format(place, why) end
+        bounds = format == "sizes" and is_json(line)
+        if bounds then return of_snapshots(report, place, line .. "\n" .. (file:read("*a") or "")) end
+        return read_lines(file, place, line, readers[format])
+    end)
+    if not counts then return nil, fault end
+    for at, count in pairs(counts) do
+        if not (options.is_whole(at, 0, MAX_SIZE) and options.is_whole(count, 1, MAX_COUNT)) then
+            return nil, ("%s: its histogram has the bound %s and the count %s"):format(called, options.show(at),
+                options.show(count))
+        end
+    end
+    if next(counts) == nil then return nil, called .. ": no request is in it" end
+    return {samples = samples.of_counts(counts), tiers = tiers, bounds = bounds}
+end
+
+--- Tiers out of a file: sizes on lines, in any order, or a snapshot of one pool.
+---@param report table bytepool.report
+---@param name string
+---@return integer[]|nil sizes rising
+---@return string? message
+function trace.tiers(report, name)
+    local counts, fault, tiers = with_file(name, function(file, place)
+        local line, why = next_line(file)
+        if why then return nil, ("%s: %s"):format(place, why) end
+        if not is_json(line) then return read_lines(file, place, line, readers.sizes) end
+        local found, message, of_pool = of_snapshots(report, place, line .. "\n" .. (file:read("*a") or ""))
+        if found and not of_pool then return nil, place .. ": more than one pool's snapshot is in it" end
+        return found, message, of_pool
+    end)
+    if not counts then return nil, fault end
+    local checked, wrong = require("bytepool.tiers").list(tiers or samples.of_counts(counts).sizes, nil, "tiers")
+    if not checked then return nil, ("%s: %s"):format(name, wrong) end
+    return checked
+end
+
+return trace

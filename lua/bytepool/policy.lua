@@ -1,0 +1,243 @@
+--- Which tiers a pool has, as a policy: a function that returns an array of sizes, or a table with a
+--- function `sizes` that does so, called as `policy:sizes()`.
+--
+-- `bytepool.new_pools` takes one in place of the sizes, and runs it once, when the pool is made. A
+-- function of your own is as good as the ready ones here, and so is a plain array wherever a policy
+-- may stand. A size is a number of bytes or a string such as "64KiB".
+--
+--     local policy = require "bytepool.policy"
+--     local pool = bytepool.new_pools(policy.merge(policy.stream(), {"2MiB"}))
+--     local own = bytepool.new_pools(function() return {512, "4KiB", "64KiB"} end)
+--
+-- A wrong argument raises an error with the caller's line; so does a policy that can give no sizes.
+--
+-- Since 0.1.0.
+-- @module bytepool.policy
+
+local core = require "bytepool.core"
+local fit = require "bytepool.policy.fit"
+local options = require "bytepool.options"
+local predict = require "bytepool.policy.predict"
+local samples = require "bytepool.policy.samples"
+local series = require "bytepool.policy.series"
+local tiers = require "bytepool.tiers"
+
+local policy = {}
+
+local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
+
+---@alias bytepool.Size integer|string bytes, or a string such as "64KiB"
+---@alias bytepool.Tiers bytepool.Size[]|fun(): bytepool.Size[]|bytepool.Policy
+---@alias bytepool.Requests integer[]|table<integer, integer>|bytepool.Bucket[]|bytepool.Stats
+
+--- A policy as a table.
+---@class bytepool.Policy
+---@field sizes fun(self: bytepool.Policy): bytepool.Size[] the tiers, strictly rising
+---@field name? string
+
+local function made(name, sizes)
+    return {name = name, sizes = function()
+        local copy = {}
+        for i, size in ipairs(sizes) do copy[i] = size end
+        return copy
+    end}
+end
+
+-- Whom the errors blame: the caller of the function of this file that calls it.
+local function checked(name, given, schema)
+    local values, message = options.check(name, given, schema)
+    if not values then error(message, 3) end
+    return values
+end
+
+local function by_series(name, given, schema)
+    local values, message = options.check(name, given, schema)
+    if not values then error(message, 3) end
+    local sizes, fault = series[name](values)
+    if not sizes then error(("%s: %s"):format(name, fault), 3) end
+    return made(name, sizes)
+end
+
+local function listed(name, given, argument)
+    local sizes, fault = tiers.list(given, tiers.MOST, argument)
+    if not sizes then error(("%s: %s"):format(name, fault), 3) end
+    return sizes
+end
+
+local function size_rule(default)
+    return {type = "size", min = 1, max = MAX_SIZE, default = default, required = default == nil}
+end
+
+local count_rule = {type = "integer", min = 1, max = MAX_TIERS}
+local align_rule = {type = "size", min = 1, max = 2 ^ 30, default = 1}
+
+-- ---- ready ones --------------------------------------------------------------
+
+local powers = {from = size_rule(128), to = size_rule(2097152)}
+
+--- Powers of two: 512, 1024, 2048, ...
+---@param given? {from?: bytepool.Size, to?: bytepool.Size} powers of two; default 128 to "2MiB"
+---@return bytepool.Policy
+function policy.power_of_two(given)
+    local made_of = by_series("power_of_two", given, powers)
+    return made_of
+end
+
+--- Powers of two and halfway between them, as Netty's size classes begin: 512, 768, 1024, 1536, ...
+---@param given? {from?: bytepool.Size, to?: bytepool.Size} powers of two; default 128 to "2MiB"
+---@return bytepool.Policy
+function policy.power_of_two_plus(given)
+    local made_of = by_series("power_of_two_plus", given, powers)
+    return made_of
+end
+
+--- The tiers of a media stream, as `bytepool.size_stream`.
+---@return bytepool.Policy
+function policy.stream()
+    return made("stream", core.size_stream())
+end
+
+local steps = {from = size_rule(), to = size_rule(), step = size_rule()}
+
+--- Equal steps: from, from + step, and so on; the last is `to`, also where no step meets it.
+---@param given {from: bytepool.Size, to: bytepool.Size, step: bytepool.Size}
+---@return bytepool.Policy
+function policy.linear(given)
+    local made_of = by_series("linear", given, steps)
+    return made_of
+end
+
+local ratios = {from = size_rule(), to = size_rule(), align = align_rule,
+    ratio = {type = "number", min = 1, max = 2 ^ 40, required = true}}
+
+--- Equal ratios: from, from * ratio, and so on, each rounded to a whole number and up to a multiple of
+-- `align`; the last is `to`. A request between two tiers wastes at most ratio - 1 of its length.
+---@param given {from: bytepool.Size, to: bytepool.Size, ratio: number, align?: bytepool.Size} ratio: above 1;
+--- align: default 1
+---@return bytepool.Policy
+function policy.geometric(given)
+    local made_of = by_series("geometric", given, ratios)
+    return made_of
+end
+
+local pages = {to = size_rule(), page = size_rule(4096), from = {type = "size", min = 1, max = MAX_SIZE}}
+
+--- Each multiple of the page from `from` to `to`, which are rounded up to such.
+---@param given {to: bytepool.Size, from?: bytepool.Size, page?: bytepool.Size} from: default one page;
+--- page: default 4096
+---@return bytepool.Policy
+function policy.page_multiples(given)
+    local made_of = by_series("page_multiples", given, pages)
+    return made_of
+end
+
+-- ---- composing ---------------------------------------------------------------
+
+--- All sizes of several policies. They run here.
+---@param ... bytepool.Tiers at least one
+---@return bytepool.Policy
+function policy.merge(...)
+    local arrays = {}
+    if select("#", ...) == 0 then error("merge: takes at least one policy or array of sizes", 2) end
+    for i = 1, select("#", ...) do
+        arrays[i] = listed("merge", (select(i, ...)), tostring(i))
+    end
+    return made("merge", series.union(arrays))
+end
+
+local caps = {tiers = count_rule, to = {type = "size", min = 1, max = MAX_SIZE}}
+
+--- No more than so many tiers, no tier above a size, or both. Where there are too many tiers, those go whose
+-- next larger one is nearest in proportion, and the largest stays. Where there are too large ones, the limit
+-- takes their place. The policy runs here.
+---@param given_policy bytepool.Tiers of up to 4096 sizes
+---@param limit integer|{tiers?: integer, to?: bytepool.Size} 1 to 64 tiers, or a table
+---@return bytepool.Policy
+function policy.cap(given_policy, limit)
+    if limit == nil then error("cap: argument 'limit' must be a number of tiers or a table, got nil", 2) end
+    local values = checked("cap", type(limit) == "table" and limit or {tiers = limit}, caps)
+    local sizes = listed("cap", given_policy, "policy")
+    if values.to then sizes = series.below(sizes, values.to) end
+    if values.tiers then sizes = series.thin(sizes, values.tiers) end
+    return made("cap", sizes)
+end
+
+--- The sizes that a policy gives, looked through as a pool does it.
+---@param given bytepool.Tiers
+---@return integer[] sizes a new table, 1 to 64
+function policy.sizes(given)
+    local sizes, fault = tiers.list(given)
+    if not sizes then error("sizes: " .. fault, 2) end
+    return sizes
+end
+
+-- ---- fitting -----------------------------------------------------------------
+
+--- What tiers would make of requests. Ratios are from 0 to 1.
+---@class bytepool.Prediction
+---@field requests integer
+---@field discarded integer requests above the largest tier; the fields below are without them
+---@field asked_bytes integer
+---@field waste_bytes integer size of the tier - size asked for, summed
+---@field waste number = waste_bytes / asked_bytes
+---@field hits number of the requests, gets served by a block that was used before, where each buffer goes
+--- back before the next get: all but the first of each tier. With k buffers out at once up to k times as
+--- many miss
+---@field tiers {size: integer, requests: integer, asked_bytes: integer, waste_bytes: integer}[]
+
+local function read_samples(name, given)
+    local read, fault = samples.read(given)
+    if not read then error(("%s: %s"):format(name, fault), 3) end
+    return read
+end
+
+local fit_schema = {align = align_rule, max_waste = {type = "number", min = 0, max = 2 ^ 40}}
+
+--- The tiers that waste least for these requests, of all there are: the sum of tier - size over all of them is
+-- the least possible. The largest holds the largest request. Exact while requests * largest size stays below
+-- 2^53. Time goes with distinct sizes * tiers, memory with distinct sizes.
+---@param requests bytepool.Requests an array of sizes, a table size -> count, a snapshot's `histogram`, or the
+--- snapshot; of a histogram, which does not tell sizes within a bucket, they are the buckets' bounds. A table with
+--- the keys 1 to n is an array
+---@param n integer how many tiers at most, 1 to 64
+---@param given? {align?: bytepool.Size, max_waste?: number} align: tiers are multiples of it (default 1; 64 is a
+--- cache line); max_waste: a ratio, as 0.02, for the fewest tiers that waste no more where n are enough for that
+---@return integer[] sizes
+---@return bytepool.Prediction
+function policy.fit(requests, n, given)
+    if not options.is_whole(n, 1, MAX_TIERS) then
+        error(("fit: argument 'n' must be a whole number from 1 to %d, got %s"):format(MAX_TIERS,
+            options.show(n)), 2)
+    end
+    local values = checked("fit", given, fit_schema)
+    local read = read_samples("fit", requests)
+    local sizes = fit.best(read, n, values.align, values.max_waste)
+    return sizes, predict(read, sizes)
+end
+
+--- What tiers would make of requests.
+---@param requests bytepool.Requests
+---@param given bytepool.Tiers
+---@return bytepool.Prediction
+function policy.predict(requests, given)
+    local read = read_samples("predict", requests)
+    local sizes, fault = tiers.list(given)
+    if not sizes then error("predict: " .. fault, 2) end
+    return predict(read, sizes)
+end
+
+local fitted_schema = {
+    samples = {type = "any", required = true}, align = align_rule, max_waste = fit_schema.max_waste,
+    tiers = {type = "integer", min = 1, max = MAX_TIERS, required = true},
+}
+
+--- The tiers of `policy.fit`.
+---@param given {samples: bytepool.Requests, tiers: integer, align?: bytepool.Size, max_waste?: number}
+---@return bytepool.Policy
+function policy.fitted(given)
+    local values = checked("fitted", given, fitted_schema)
+    local read = read_samples("fitted", values.samples)
+    return made("fitted", fit.best(read, values.tiers, values.align, values.max_waste))
+end
+
+return policy
