@@ -128,6 +128,18 @@ describe("the option debug", function()
     h.all_back(pool)
   end)
 
+  it("blames the line that got a buffer whose block is left behind as it grows", function()
+    local b = pool:builder(100); local line = debug.getinfo(1, "l").currentline
+    b:put("x")
+    overrun(b):put(("y"):rep(5000))
+    assert.equal(1, pool:get_pool_stats().overruns)
+    local kinds = {}
+    for _, leak in ipairs(pool:leaks()) do kinds[leak.kind] = leak.site end
+    assert.equal(me .. ":" .. line, kinds.overrun)
+    b:release()
+    h.all_back(pool)
+  end)
+
   it("counts a write to a released buffer when it is handed out again", function()
     local buf = pool:get_buffer(100)
     local p = buf:ref()

@@ -43,9 +43,16 @@ static bool move_to(bpl_handle *h, size_t capacity) {
     h->slice = 0;
     h->front = 0;
     h->moves = (h->moves + 1) & 0x7fffffff;
+    size_t left = bpl_capacity(h);
     bpl_handle_charge(h, bp_buffer_capacity(pool, block));
+    int status = BP_OK;
     for (; owned > 0; owned--) {
-        (void)bp_buffer_release(pool, old);
+        status = bp_buffer_release(pool, old);
+    }
+    if (status == BP_ERR_OVERRUN) { /* nobody to raise it at: the listener is not told either */
+        bpl_event e =
+            bpl_event_of(h->ledger, BPL_OVERRUN, bpl_record_of(h->ledger->state, h), left);
+        bpl_blame(h->ledger, &e);
     }
     return true;
 }
