@@ -28,7 +28,8 @@ describe("a size as a string", function()
     local must = 'a number of bytes or a string with a unit, B, KiB, MiB, GiB or TiB, such as "64KiB"'
     h.raises(function() bytepool.new_pools { 512, "4KB" } end, "new_pools: sizes[2] must be " .. must .. ', got "4KB"')
     h.raises_like(function() bytepool.new_pools { "512" } end, "new_pools: sizes[1] must be ")
-    h.raises(function() bytepool.new_pools { "4KiB", 4096 } end, "new_pools: sizes[2] is 4096, not above sizes[1], 4096")
+    h.raises(function() bytepool.new_pools { "4KiB", 4096 } end,
+      "new_pools: sizes[2] is 4096, not above sizes[1], 4096")
     h.raises_like(function() bytepool.new_pools { "2TiB" } end, "new_pools: sizes[1] must be a whole number from 1 to ")
   end)
 end)
@@ -81,7 +82,8 @@ describe("policy", function()
   end)
 
   it("merge", function()
-    gives(policy.merge({ 512, 4096 }, policy.linear { from = 1024, to = 4096, step = 1024 }, function() return { "1MiB" } end),
+    local own = function() return { "1MiB" } end
+    gives(policy.merge({ 512, 4096 }, policy.linear { from = 1024, to = 4096, step = 1024 }, own),
       { 512, 1024, 2048, 3072, 4096, MiB })
   end)
 
@@ -117,7 +119,8 @@ describe("policy", function()
     h.raises_like(function() policy.linear { from = 1, to = 2, step = 1, x = 1 } end, "linear: unknown option 'x'")
     h.raises(function() policy.power_of_two { from = 500 } end,
       "power_of_two: option 'from' must be a power of two, got 500")
-    h.raises_like(function() policy.power_of_two_plus { to = 500 } end, "power_of_two_plus: option 'to' must be a power")
+    h.raises_like(function() policy.power_of_two_plus { to = 500 } end,
+      "power_of_two_plus: option 'to' must be a power")
     h.raises(function() policy.geometric { from = 1, to = 2, ratio = 1 } end,
       "geometric: option 'ratio' must be above 1, got 1")
     h.raises_like(function() policy.geometric { from = 1, to = 2, ratio = 0 / 0 } end,

@@ -138,7 +138,8 @@ bytepool.new_pools{20, 100}
   it("names the lines that it can not read", function()
     local count = "the count must be a whole number of at least 1, got "
     local what = "must be a size, or a size and a count, got "
-    assert.same({ 1, "", "bytepool: FILE:2: " .. what .. '"x"\nFILE:3: ' .. what .. '"-1"\nFILE:5: ' .. what .. '"1.5"\n'
+    assert.same({ 1, "",
+      "bytepool: FILE:2: " .. what .. '"x"\nFILE:3: ' .. what .. '"-1"\nFILE:5: ' .. what .. '"1.5"\n'
       .. "FILE:6: " .. what .. '"1 2 3"\nFILE:7: ' .. count .. '"0"\nFILE:8: ' .. count .. '"x"\n'
       .. "FILE:9: " .. what .. '"2TiB"\n' },
       { suggest("1\nx\n-1\n\n1.5\n1 2 3\n1 0\n1 x\n2TiB\n", "--tiers", "2") })
@@ -168,7 +169,8 @@ bytepool.new_pools{20, 100}
 
   it("refuses arguments that make no sense", function()
     for _, words in ipairs { { "a" }, { "--tiers", "2" }, { "--tiers", "0", "a" }, { "--tiers", "65", "a" },
-      { "--tiers", "x", "a" }, { "--tiers", "2", "--max-waste", "x", "a" }, { "--tiers", "2", "--max-waste", "nan", "a" },
+      { "--tiers", "x", "a" }, { "--tiers", "2", "--max-waste", "x", "a" },
+      { "--tiers", "2", "--max-waste", "nan", "a" },
       { "--tiers", "2", "--max-waste=-1", "a" }, { "--tiers", "2", "--align", "0", "a" },
       { "--tiers", "2", "--align", "64K", "a" }, { "--tiers", "2", "--format", "x", "a" } } do
       local status, out, err = run("suggest", unpack(words))

@@ -15,14 +15,13 @@
 -- @module bytepool.policy
 
 local core = require "bytepool.core"
-local fit = require "bytepool.policy.fit"
 local options = require "bytepool.options"
-local predict = require "bytepool.policy.predict"
-local samples = require "bytepool.policy.samples"
-local series = require "bytepool.policy.series"
 local tiers = require "bytepool.tiers"
 
 local policy = {}
+
+-- Loaded at first use, for programs that have no need of them.
+local function part(name) return require("bytepool.policy." .. name) end
 
 local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
 
@@ -53,7 +52,7 @@ end
 local function by_series(name, given, schema)
     local values, message = options.check(name, given, schema)
     if not values then error(message, 3) end
-    local sizes, fault = series[name](values)
+    local sizes, fault = part("series")[name](values)
     if not sizes then error(("%s: %s"):format(name, fault), 3) end
     return made(name, sizes)
 end
@@ -142,7 +141,7 @@ function policy.merge(...)
     for i = 1, select("#", ...) do
         arrays[i] = listed("merge", (select(i, ...)), tostring(i))
     end
-    return made("merge", series.union(arrays))
+    return made("merge", part("series").union(arrays))
 end
 
 local caps = {tiers = count_rule, to = {type = "size", min = 1, max = MAX_SIZE}}
@@ -157,8 +156,8 @@ function policy.cap(given_policy, limit)
     if limit == nil then error("cap: argument 'limit' must be a number of tiers or a table, got nil", 2) end
     local values = checked("cap", type(limit) == "table" and limit or {tiers = limit}, caps)
     local sizes = listed("cap", given_policy, "policy")
-    if values.to then sizes = series.below(sizes, values.to) end
-    if values.tiers then sizes = series.thin(sizes, values.tiers) end
+    if values.to then sizes = part("series").below(sizes, values.to) end
+    if values.tiers then sizes = part("series").thin(sizes, values.tiers) end
     return made("cap", sizes)
 end
 
@@ -186,7 +185,7 @@ end
 ---@field tiers {size: integer, requests: integer, asked_bytes: integer, waste_bytes: integer}[]
 
 local function read_samples(name, given)
-    local read, fault = samples.read(given)
+    local read, fault = part("samples").read(given)
     if not read then error(("%s: %s"):format(name, fault), 3) end
     return read
 end
@@ -211,8 +210,8 @@ function policy.fit(requests, n, given)
     end
     local values = checked("fit", given, fit_schema)
     local read = read_samples("fit", requests)
-    local sizes = fit.best(read, n, values.align, values.max_waste)
-    return sizes, predict(read, sizes)
+    local sizes = part("fit").best(read, n, values.align, values.max_waste)
+    return sizes, part("predict")(read, sizes)
 end
 
 --- What tiers would make of requests.
@@ -223,7 +222,7 @@ function policy.predict(requests, given)
     local read = read_samples("predict", requests)
     local sizes, fault = tiers.list(given)
     if not sizes then error("predict: " .. fault, 2) end
-    return predict(read, sizes)
+    return part("predict")(read, sizes)
 end
 
 local fitted_schema = {
@@ -237,7 +236,7 @@ local fitted_schema = {
 function policy.fitted(given)
     local values = checked("fitted", given, fitted_schema)
     local read = read_samples("fitted", values.samples)
-    return made("fitted", fit.best(read, values.tiers, values.align, values.max_waste))
+    return made("fitted", part("fit").best(read, values.tiers, values.align, values.max_waste))
 end
 
 return policy

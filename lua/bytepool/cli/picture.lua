@@ -7,9 +7,9 @@ local units = require "bytepool.report.units"
 
 local WIDTH, LEFT, RIGHT = 960, 60, 50
 local TOP, PLOT = 120, 260    -- above and of the plot; names of tiers stand above it
-local ROW = 26                -- of the marks of other tiers, below it
+local ROW = 34                -- of the marks of other tiers, below it
 local BINS = 120
-local NEAREST = 15            -- names of tiers nearer than so many pixels are left out
+local NEAREST = 18            -- names of tiers nearer than so many pixels are left out
 
 local STYLE = [[
   .page { fill: #ffffff } text { font: 12px system-ui, sans-serif; fill: #1b1f24 } .quiet { fill: #59636e }
