@@ -22,11 +22,17 @@ static bool make_room(bpl_ledger *l) {
     }
     uint32_t room = l->slice_room == 0 ? 16 : l->slice_room * 2;
     bpl_slice *slices = realloc(l->slices, room * sizeof *slices);
-    l->slices = slices != NULL ? slices : l->slices;
-    bpl_slice **order = slices != NULL ? realloc(l->order, room * sizeof(bpl_slice *)) : NULL;
-    l->order = order != NULL ? order : l->order;
-    l->slice_room = order != NULL ? room : l->slice_room;
-    return order != NULL;
+    if (slices == NULL) {
+        return false;
+    }
+    l->slices = slices;
+    bpl_slice **order = realloc(l->order, room * sizeof(bpl_slice *));
+    if (order == NULL) {
+        return false;
+    }
+    l->order = order;
+    l->slice_room = room;
+    return true;
 }
 
 /* Without memory for its place a slice is not listed, and pins nothing in the statistics. */
