@@ -291,8 +291,10 @@ end
 -- is out; and 5.2 makes room for the call of a finalizer when it has forgotten the userdata.
 local collects = { forgotten = true, paranoid = true, on_leak = true, pacing = true, debug = true }
 
+-- In a listener that collects within a finalizer, 5.3 has no room for such a call either.
 function script.may_lose(i)
   local name = scenes[i][1]
+  if name == "on_leak" and _VERSION == "Lua 5.3" then return 1 end
   return (name == "raw" or collects[name] and _VERSION == "Lua 5.2") and 1 or 0
 end
 
