@@ -174,7 +174,7 @@ static const char *run(const char *script, int scene, const rule *r, uint64_t n,
     int status = call(L, "act", scene);
     if (!r->while_closing) m.from = 0;
     *through = m.refused == 0;
-    lost = status != 0 ? may_lose : 0;
+    lost = m.refused > 0 ? may_lose : 0;
     const char *wrong = judge(L, scene, status, m.refused > 0, !r->while_closing);
     lua_close(L);
     const char *broken = let_go();
