@@ -29,21 +29,27 @@
 #define IDLE   0xdb
 #define CANARY 0xca
 
-/* Memory that is about to go, or to be another's. */
-void bp__debug_forget(void *p, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(p, bytes); }
+/* A slab that is about to go, or to be another's. */
+void bp__debug_forget(void *slab) { ASAN_UNPOISON_MEMORY_REGION(slab, BP_SLAB); }
 
 static bool is_all(const uint8_t *p, size_t bytes, uint8_t value) {
     return bytes == 0 || (p[0] == value && memcmp(p, p + 1, bytes - 1) == 0);
 }
 
+/* Of a larger block, whose memory may be there on paper only, the first slab is enough. */
+static size_t filled(size_t capacity) { return capacity < BP_SLAB ? capacity : BP_SLAB; }
+
 void bp__debug_issue(bp_pool *pool, bp_buffer *b, size_t n) {
-    size_t capacity = b->bin < pool->tier_count ? pool->sizes[b->bin] : n;
+    bool alone = b->bin == BP_BIN_NONE;
+    size_t capacity = alone ? n : pool->sizes[b->bin];
     uint8_t *data = bp_buffer_data(b);
-    ASAN_UNPOISON_MEMORY_REGION(data, capacity + BP_CANARY);
-    if (b->marked != 0 && !is_all(data, capacity, IDLE)) {
-        bp_add(&pool->late_writes, 1u);
+    if (!alone) {
+        ASAN_UNPOISON_MEMORY_REGION(data, filled(capacity));
+        if (b->marked != 0 && !is_all(data, filled(capacity), IDLE)) {
+            bp_add(&pool->late_writes, 1u);
+        }
+        b->marked = 0;
     }
-    b->marked = 0;
     memset(data + capacity, CANARY, BP_CANARY);
     ASAN_POISON_MEMORY_REGION(data + capacity, BP_CANARY);
 }
@@ -57,9 +63,9 @@ bool bp__debug_retire(bp_pool *pool, bp_buffer *b) {
         bp_add(&pool->overruns, 1u);
     }
     if (b->bin != BP_BIN_NONE) { /* an alone block's memory goes to the system */
-        memset(data, IDLE, capacity);
+        memset(data, IDLE, filled(capacity));
         b->marked = 1;
-        ASAN_POISON_MEMORY_REGION(data, capacity + BP_CANARY);
+        ASAN_POISON_MEMORY_REGION(data, filled(capacity));
     }
     return whole;
 }

@@ -128,7 +128,7 @@ BP_COLD int bp__release_dead(bp_pool *pool);                      /* counts; BP_
 /* from debug.c: only for pools with debug. The block is the caller's alone. */
 void bp__debug_issue(bp_pool *pool, bp_buffer *b, size_t n);
 bool bp__debug_retire(bp_pool *pool, bp_buffer *b); /* false: bytes behind it were written */
-void bp__debug_forget(void *p, size_t bytes);       /* memory that goes back to the system */
+void bp__debug_forget(void *slab);                  /* its memory goes back to the system */
 
 /* from thread.c */
 extern __attribute__((visibility("hidden"))) BP_TLS bp_thread *bp__thread;

@@ -178,7 +178,7 @@ void bp__slab_give(bp_pool *pool, uint32_t slab) {
     uint32_t run = r->slabs[at].run;
     uint8_t *data = r->data + ((size_t)at << BP_SLAB_SHIFT);
     if (pool->debug) {
-        bp__debug_forget(data, (size_t)run << BP_SLAB_SHIFT);
+        bp__debug_forget(data); /* of a run only its first slab is poisoned */
     }
     bp__sys_decommit(data, (size_t)run << BP_SLAB_SHIFT);
     bp__sys_decommit(r->headers + at * r->header_stride, r->header_stride);
@@ -193,12 +193,21 @@ void bp__slab_give(bp_pool *pool, uint32_t slab) {
     pthread_mutex_unlock(&pool->region_lock);
 }
 
+static void forget(const bp_region *r) {
+    for (uint32_t at = 0; at < bp_peek(&r->bump); at++) {
+        uint8_t use = bp_peek(&r->uses[at]);
+        if (use != BP_USE_FREE && use != BP_USE_TAIL) {
+            bp__debug_forget(r->data + ((size_t)at << BP_SLAB_SHIFT));
+        }
+    }
+}
+
 void bp__regions_free(bp_pool *pool) {
     uint32_t regions = bp_peek(&pool->region_count);
     for (uint32_t i = 0; i < regions; i++) {
         bp_region *r = bp_peek(&pool->regions[i]);
         if (pool->debug) {
-            bp__debug_forget(r->data, (size_t)bp_peek(&r->bump) << BP_SLAB_SHIFT);
+            forget(r);
         }
         bp__sys_unmap(r->base, r->bytes);
         bp__sys_free(r);

@@ -16,6 +16,9 @@ static struct module {
 } modules[] = {
     {"bytepool", "lua/bytepool/init.lua", NULL, 0},
     {"bytepool.options", "lua/bytepool/options.lua", NULL, 0},
+    {"bytepool.size", "lua/bytepool/size.lua", NULL, 0},
+    {"bytepool.tiers", "lua/bytepool/tiers.lua", NULL, 0},
+    {"bytepool.policy", "lua/bytepool/policy.lua", NULL, 0},
     {"bytepool.report", "lua/bytepool/report.lua", NULL, 0},
     {"bytepool.report.json", "lua/bytepool/report/json.lua", NULL, 0},
     {"bytepool.report.pools", "lua/bytepool/report/pools.lua", NULL, 0},

@@ -100,7 +100,7 @@ local shown = setmetatable({}, { __tostring = function() return "shown" end })
 -- A value to put, and its bytes as C.operand has them.
 local function value_for(h)
   local b = byte()
-  if b < 20 then return b, tostring(b) end
+  if b < 20 then return b, ("%d"):format(b) end -- numbers may bear a forged __tostring
   if b < 30 then return shown, "shown" end
   if b < 35 then return pick { {}, true, print, coroutine.create(print) }, false end
   return C.operand(h)
