@@ -76,7 +76,8 @@ all: module libs ## the module for $(LUA) and the C libraries (the default)
 
 module: $(MODULE) $(MODDIR)/bin/bytepool ## the module for LUA=luajit, lua5.1 .. lua5.4, or a path
 
-modules: ## the module for every Lua found
+# After `all`: a make within this one must not build the same objects beside it.
+modules: all ## the module for every Lua found
 	@for l in $(LUAS); do \
 	  if $(MAKE) -s have-lua LUA=$$l; then $(MAKE) --no-print-directory module LUA=$$l || exit 1; \
 	  else echo "no $$l here"; fi; done

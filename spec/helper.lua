@@ -248,6 +248,18 @@ function h.read(path)
   return s
 end
 
+-- The file that require reads for a Lua module: of an installed copy where one is under test.
+function h.module_file(name)
+  for template in package.path:gmatch "[^;]+" do
+    local path = template:gsub("%?", (name:gsub("%.", "/")))
+    local f = io.open(path, "rb")
+    if f then
+      f:close()
+      return path
+    end
+  end
+end
+
 function h.exists(path)
   local f = io.open(path, "rb")
   if f then f:close() end

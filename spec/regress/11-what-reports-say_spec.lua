@@ -26,7 +26,7 @@ end)
 
 describe("a site", function()
   it("is the program's line in a folder called bytepool too", function()
-    local text = h.read(h.root .. "/lua/bytepool/scope.lua")
+    local text = h.read(h.module_file "bytepool.scope")
     assert.equal("nil\tmine\n", h.script_ok(([[
       package.preload["bytepool.scope"] = assert((loadstring or load)(%q, "@/src/bytepool/lua/bytepool/scope.lua"))
       local pool = require "bytepool".new_pools({ 64 }, { leaks = "paranoid", region_size = 2 ^ 22 })
