@@ -50,8 +50,8 @@ typedef struct bpl_handle {
         size_t front; /* bytes of the block before data: consumed */
         size_t place; /* of a slice: where its ledger lists it, from 1; 0: nowhere */
     };
-    uint64_t block_size : 41; /* its capacity: what the ledger is charged with */
-    uint64_t trace : 23;      /* number of the record of who got it, or 0 */
+    uint64_t block_size : 41;        /* its capacity: what the ledger is charged with */
+    uint64_t trace : BPL_TRACE_BITS; /* number of the record of who got it, or 0 */
 } bpl_handle;
 _Static_assert(sizeof(void *) != 8 || sizeof(bpl_handle) == 64, "what LuaJIT has a block for");
 
@@ -109,6 +109,11 @@ int bpl_handle_give_back(bpl_handle *h); /* and so does this, of all that it own
 static inline bpl_handle *bpl_live(void *handle) {
     bpl_handle *h = handle;
     return h != NULL && h->seal == BPL_HANDLE_SEAL(h) && h->owned > 0 ? h : NULL;
+}
+/* NULL: closed, or no pool. */
+static inline bpl_pool *bpl_open_pool(void *pool) {
+    bpl_pool *p = pool;
+    return p != NULL && p->seal == BPL_POOL_SEAL(p) && p->pool != NULL ? p : NULL;
 }
 /* NULL for one whose C method must see the caller's line, too. */
 static inline bpl_handle *bpl_unwatched(void *handle) {

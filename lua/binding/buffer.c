@@ -85,9 +85,7 @@ int bpl_trace_new(lua_State *L) {
 int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n, const char *tag) {
     bp_buffer *block = bp_buffer_get(pool->pool, n);
     if (block == NULL) {
-        lua_pushnil(L);
-        lua_pushliteral(L, "out of memory");
-        return 2;
+        return bpl_no_memory(L);
     }
     bpl_handle_point(h, pool->ledger, block, n);
     bpl_trace(L, h, tag);

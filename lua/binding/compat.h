@@ -43,6 +43,9 @@ static inline int bpl_cpcall(lua_State *L, lua_CFunction fn, void *p) {
 #define bpl_pushcount(L, n) lua_pushnumber((L), (lua_Number)(n))
 #endif
 
+/* In the table at the top. */
+#define bpl_set_count(L, name, n) (bpl_pushcount((L), (n)), lua_setfield((L), -2, (name)))
+
 #if defined(__GNUC__)
 #define BPL_EXPORT              __attribute__((visibility("default")))
 #define BPL_PRINTF(text, first) __attribute__((format(printf, text, first), cold))

@@ -270,10 +270,7 @@ int bytepool_handle_reset(void *handle) {
 }
 
 /* 1 or 0. */
-int bytepool_pool_is_open(void *pool) {
-    const bpl_pool *p = pool;
-    return p != NULL && p->seal == BPL_POOL_SEAL(p) && p->pool != NULL;
-}
+int bytepool_pool_is_open(void *pool) { return bpl_open_pool(pool) != NULL; }
 
 /* A blank becomes a slice of a live buffer: 0, BPL_TRACE, BPL_E_DUE, or NOT_PLAIN. */
 int bytepool_handle_slice(void *blank, void *handle, double from, double to) {

@@ -102,13 +102,8 @@ static inline int give_back(bpl_handle *h) {
 
 int bpl_handle_give_back(bpl_handle *h) { return h->owned > 0 ? give_back(h) : BP_OK; }
 
-static bpl_pool *open_pool(void *pool) {
-    bpl_pool *p = pool;
-    return p != NULL && p->seal == BPL_POOL_SEAL(p) && p->pool != NULL ? p : NULL;
-}
-
 static bp_pool *pool_of(void *pool) {
-    bpl_pool *p = open_pool(pool);
+    bpl_pool *p = bpl_open_pool(pool);
     return p != NULL ? p->pool : NULL;
 }
 
@@ -116,7 +111,7 @@ static bp_pool *pool_of(void *pool) {
  * where one of the two is not what it should be. A blank is filled once. */
 int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     bpl_handle *h = blank;
-    bpl_pool *p = open_pool(pool);
+    bpl_pool *p = bpl_open_pool(pool);
     if (p == NULL || h == NULL || h->seal != BPL_BLANK_SEAL(h)) {
         return BPL_E_CLOSED;
     }

@@ -85,11 +85,6 @@ static void set_text(lua_State *L, const char *key, const bpl_text *text) {
     }
 }
 
-static void set_count(lua_State *L, const char *key, uint64_t n) {
-    bpl_pushcount(L, n);
-    lua_setfield(L, -2, key);
-}
-
 /* The last few that took or gave references, oldest first, and how many did in all. */
 static void set_last(lua_State *L, const bpl_record *r) {
     uint32_t first = r->events > BPL_LAST ? r->events - BPL_LAST : 0;
@@ -122,13 +117,13 @@ static void push_row(lua_State *L, const row *w, double now) {
     set_text(L, "tag", t->tag);
     set_text(L, "traceback", t->stack);
     set_text(L, "released", w->oldest.end);
-    set_count(L, "count", t->count);
-    set_count(L, "bytes", t->bytes);
+    bpl_set_count(L, "count", t->count);
+    bpl_set_count(L, "bytes", t->bytes);
     lua_pushnumber(L, (lua_Number)(now - t->since));
     lua_setfield(L, -2, "age");
     set_last(L, &w->oldest);
     if (t->sampled) {
-        set_count(L, "every", BPL_SAMPLE);
+        bpl_set_count(L, "every", BPL_SAMPLE);
     }
 }
 

@@ -185,22 +185,17 @@ void bpl_pace_slow(lua_State *L, bpl_state *s) {
     bpl_state_drop(s);
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t n) {
-    bpl_pushcount(L, n);
-    lua_setfield(L, -2, name);
-}
-
 /* What a report says of it, as a new table. */
 void bpl_push_pacing(lua_State *L, const bpl_state *s) {
     const bpl_pacing p = s->pacing;
     const uint64_t held = held_by(s);
     lua_createtable(L, 0, 7);
-    set_count(L, "held_bytes", held);
-    set_count(L, "budget_bytes", p.least);
-    set_count(L, "limit_bytes", p.least == 0 ? 0 : limit_of(&p));
-    set_count(L, "steps", p.steps);
-    set_count(L, "full", p.full);
-    set_count(L, "cycles", p.cycles);
+    bpl_set_count(L, "held_bytes", held);
+    bpl_set_count(L, "budget_bytes", p.least);
+    bpl_set_count(L, "limit_bytes", p.least == 0 ? 0 : limit_of(&p));
+    bpl_set_count(L, "steps", p.steps);
+    bpl_set_count(L, "full", p.full);
+    bpl_set_count(L, "cycles", p.cycles);
     lua_pushnumber(L, (lua_Number)p.seconds);
     lua_setfield(L, -2, "seconds");
 }

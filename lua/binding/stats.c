@@ -31,8 +31,8 @@ static const field pool_fields[] = {
 
 static void push_fields(lua_State *L, const void *from, const field *fields, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        bpl_pushcount(L, *(const uint64_t *)(const void *)((const char *)from + fields[i].at));
-        lua_setfield(L, -2, fields[i].name);
+        bpl_set_count(L, fields[i].name,
+                      *(const uint64_t *)(const void *)((const char *)from + fields[i].at));
     }
 }
 
@@ -82,10 +82,8 @@ static void push_histogram(lua_State *L, const bp_stats *s) {
     lua_createtable(L, (int)s->bucket_count, 0);
     for (size_t i = 0; i < s->bucket_count; i++) {
         lua_createtable(L, 0, 2);
-        bpl_pushcount(L, s->histogram[i].le);
-        lua_setfield(L, -2, "le");
-        bpl_pushcount(L, s->histogram[i].count);
-        lua_setfield(L, -2, "count");
+        bpl_set_count(L, "le", s->histogram[i].le);
+        bpl_set_count(L, "count", s->histogram[i].count);
         lua_rawseti(L, -2, (int)i + 1);
     }
 }
@@ -101,22 +99,18 @@ int bpl_pool_get_pool_stats(lua_State *L) {
     lua_pushstring(L, s->name);
     lua_setfield(L, -2, "name");
     push_fields(L, &s->stats, pool_fields, sizeof pool_fields / sizeof pool_fields[0]);
-    bpl_pushcount(L, s->stats.max_idle);
-    lua_setfield(L, -2, "max_idle");
-    bpl_pushcount(L, s->stats.threads);
-    lua_setfield(L, -2, "threads");
+    bpl_set_count(L, "max_idle", s->stats.max_idle);
+    bpl_set_count(L, "threads", s->stats.threads);
     lua_pushnumber(L, s->stats.uptime_seconds);
     lua_setfield(L, -2, "uptime");
-    bpl_pushcount(L, (uint64_t)s->time);
-    lua_setfield(L, -2, "time");
+    bpl_set_count(L, "time", (uint64_t)s->time);
     push_tiers(L, &s->stats);
     lua_setfield(L, -2, "pools");
     push_histogram(L, &s->stats);
     lua_setfield(L, -2, "histogram");
     push_recent(L, s);
     lua_setfield(L, -2, "recent_lengths");
-    bpl_pushcount(L, s->pinned);
-    lua_setfield(L, -2, "pinned_bytes");
+    bpl_set_count(L, "pinned_bytes", s->pinned);
     lua_pushvalue(L, pacing);
     lua_setfield(L, -2, "gc");
     bpl_push_leaks(L, leaks);

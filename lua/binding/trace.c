@@ -7,7 +7,8 @@
 
 #define CHUNK_SHIFT 8u
 #define CHUNK       (1u << CHUNK_SHIFT)
-#define MAX_CHUNKS  (1u << (23u - CHUNK_SHIFT)) /* as many numbers as bpl_handle.trace holds */
+#define MAX_CHUNKS  (1u << (BPL_TRACE_BITS - CHUNK_SHIFT))
+#define LAST_NUMBER ((1u << BPL_TRACE_BITS) - 1)
 #define DEAD_KEPT   1024u
 #define BUCKETS     1024u
 #define MAX_TEXTS   65536u
@@ -155,7 +156,7 @@ static uint32_t take_number(struct bpl_trace *t) {
         return number;
     }
     uint32_t chunk = t->made >> CHUNK_SHIFT;
-    if (chunk >= MAX_CHUNKS || t->made + 1 > (1u << 23) - 1) {
+    if (chunk >= MAX_CHUNKS || t->made + 1 > LAST_NUMBER) {
         return 0;
     }
     if (t->chunks[chunk] == NULL) {
@@ -182,7 +183,7 @@ void bpl_trace_slow(lua_State *L, bpl_handle *h, const char *tag) {
     r->bytes = bpl_capacity(h);
     r->since = bpl_now_coarse();
     r->serial = ++t->serial;
-    h->trace = number & ((1u << 23) - 1);
+    h->trace = number & LAST_NUMBER;
     append(t, &t->live, number);
 }
 

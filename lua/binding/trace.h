@@ -20,6 +20,8 @@
 enum { BPL_OFF, BPL_SIMPLE, BPL_ADVANCED, BPL_PARANOID };
 #define BPL_SAMPLE 128u
 
+#define BPL_TRACE_BITS 23u /* of a record's number */
+
 enum bpl_kind { BPL_OUT, BPL_COLLECTED, BPL_OVER_RELEASE, BPL_OVERRUN };
 
 typedef struct bpl_text {

@@ -83,22 +83,9 @@ local function span(class, part, whole)
         units.number(math.floor(part / whole * 1000) / 10))
 end
 
-local function columns_of(tiers)
-    local shown = {}
-    for _, name in ipairs(TIER_COLUMNS) do
-        for _, tier in pairs(tiers) do
-            if tier[name] then
-                shown[#shown + 1] = name
-                break
-            end
-        end
-    end
-    return shown
-end
-
 -- A bar is as long as the bytes that the tier owns, beside the largest.
 local function tier_table(tiers, add)
-    local columns, sizes, most = columns_of(tiers), units.sizes(tiers), 0
+    local columns, sizes, most = units.columns(tiers, TIER_COLUMNS), units.sizes(tiers), 0
     for _, size in ipairs(sizes) do most = math.max(most, (tiers[size].owned or 0) * size) end
     add('<h3>Tiers</h3><p class="quiet">Bytes:<span class="key use"></span>in use'
         .. '<span class="key idle"></span>idle</p>')

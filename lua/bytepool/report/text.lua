@@ -50,22 +50,8 @@ local function align(rows, lines, left)
     end
 end
 
--- A column is there when a tier has it.
-local function columns_of(tiers)
-    local shown = {}
-    for _, name in ipairs(COLUMNS) do
-        for _, tier in pairs(tiers) do
-            if tier[name] then
-                shown[#shown + 1] = name
-                break
-            end
-        end
-    end
-    return shown
-end
-
 local function tier_lines(tiers, rates, lines)
-    local columns = columns_of(tiers)
+    local columns = units.columns(tiers, COLUMNS)
     local head = {"size"}
     for _, name in ipairs(columns) do head[#head + 1] = name end
     if rates then

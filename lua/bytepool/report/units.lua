@@ -82,6 +82,23 @@ function units.sizes(pools)
     return sizes
 end
 
+--- Those of the names that a tier has a figure of.
+---@param pools table<integer, table>
+---@param names string[]
+---@return string[] columns in the order of names
+function units.columns(pools, names)
+    local shown = {}
+    for _, name in ipairs(names) do
+        for _, tier in pairs(pools) do
+            if tier[name] then
+                shown[#shown + 1] = name
+                break
+            end
+        end
+    end
+    return shown
+end
+
 --- A histogram with at most one bucket for each power of two, and the bounds it had: some hundreds
 -- are too many to read.
 ---@param histogram {le: number, count: number}[]
