@@ -181,6 +181,7 @@ void bpl_pace_slow(lua_State *L, bpl_state *s) {
     }
     p->stepping = false;
     p->seconds += bpl_now() - began;
+    lower(s); /* finalizers ran: what is held now is the least that a slow half sees */
     plan(s);
     bpl_state_drop(s);
 }
