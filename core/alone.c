@@ -1,9 +1,12 @@
-/* Requests above the largest tier: allocated alone, freed at the last release.
+/* Requests that no tier serves, above the largest or wasting too much of it: allocated alone,
+ * freed at the last release.
  *
  * Up to 512 pages they share slabs of a page class, so that a small one does not
  * cost a slab of address space; above, each is a run of slabs. Neither keeps its bytes
  * when released; of each class one empty slab stays, with its headers.
  */
+#include <errno.h>
+
 #include "internal.h"
 
 static bp_buffer *from_class(bp_pool *pool, bp_depot *d) {
@@ -29,13 +32,20 @@ static bp_buffer *from_run(bp_pool *pool, size_t n) {
 static size_t footprint(size_t n) { return bp__round_up(n, bp__sys_page()); }
 
 bp_buffer *bp__alone_get(bp_pool *pool, size_t n) {
+    if (!bp__charge(pool, n)) {
+        errno = EDQUOT;
+        return NULL;
+    }
     bp_depot *d = bp__depot_alone(pool, n);
     bp_buffer *b = d != NULL ? from_class(pool, d) : from_run(pool, n);
-    if (b != NULL) {
-        bp__owned_add(pool, n);
-        bp_add(&pool->alone_bytes, n);
-        bp_add(&pool->alone_footprint, footprint(n));
+    if (b == NULL) {
+        bp__discharge(pool, n);
+        errno = ENOMEM;
+        return NULL;
     }
+    bp__owned_add(pool, n);
+    bp_add(&pool->alone_bytes, n);
+    bp_add(&pool->alone_footprint, footprint(n));
     return b;
 }
 
@@ -43,6 +53,7 @@ void bp__alone_free(bp_pool *pool, bp_buffer *b) {
     size_t n = bp_buffer_length(b);
     bp_depot *d = bp__depot_alone(pool, n);
     bp_sub(&pool->owned_bytes, n);
+    bp__discharge(pool, n);
     bp_sub(&pool->alone_bytes, n);
     bp_sub(&pool->alone_footprint, footprint(n));
     bp_add(&pool->returned_bytes, footprint(n));

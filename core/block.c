@@ -34,14 +34,24 @@ void bp__cut_plan(bp_cut *cut, size_t stride, size_t gap) {
     cut->data_colours = slack < COLOURS ? (uint32_t)slack + 1 : COLOURS;
 }
 
-size_t bp__header_area(const bp_pool *pool) {
-    size_t most = 0;
-    for (unsigned i = 0; i < BP_DEPOTS; i++) {
-        const bp_cut *cut = &pool->cuts[i];
-        size_t area = cut->bitmap + COLOURS * BP_LINE + cut->blocks * sizeof(bp_buffer);
-        most = area > most ? area : most;
-    }
-    return most;
+/* Odd while the rest is being written. Who reads an old number before and after read all of one
+ * writing: the fences order the number's stores and loads with the others'. */
+void bp__cut_share(bp_shared_cut *to, const bp_cut *cut) {
+    uint32_t version = bp_peek(&to->version);
+    bp_poke(&to->version, version + 1);
+    atomic_thread_fence(memory_order_release);
+    bp_poke(&to->group, cut->group);
+    bp_poke(&to->stride, cut->stride);
+    bp_poke(&to->blocks, cut->blocks);
+    bp_poke(&to->bitmap, cut->bitmap);
+    bp_poke(&to->data_colours, cut->data_colours);
+    bp_poke(&to->group_magic, cut->group_magic);
+    bp_poke(&to->stride_magic, cut->stride_magic);
+    bp_publish(&to->version, version + 2);
+}
+
+size_t bp__header_area(const bp_cut *cut) {
+    return cut->bitmap + COLOURS * BP_LINE + cut->blocks * sizeof(bp_buffer);
 }
 
 /* The place of a slab in its region colours it. */
@@ -64,15 +74,15 @@ static bp_buffer *header(const bp_region *r, const bp_cut *cut, size_t at, uint3
 }
 
 bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
-    return header(bp__region_of(pool, slab), d->cut, place_of(slab), index);
+    return header(bp__region_of(pool, slab), &d->cut, place_of(slab), index);
 }
 
 void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
     bp_region *r = bp__region_of(pool, slab);
     size_t at = place_of(slab);
-    bp_buffer *b = header(r, d->cut, at, index);
+    bp_buffer *b = header(r, &d->cut, at, index);
     uint8_t *data =
-        r->data + (at << BP_SLAB_SHIFT) + first_block(d->cut, at) + block_offset(d->cut, index);
+        r->data + (at << BP_SLAB_SHIFT) + first_block(&d->cut, at) + block_offset(&d->cut, index);
     b->bin = d->bin;
     b->slab = slab;
     b->index = index;
@@ -90,18 +100,36 @@ static uint32_t block_index(const bp_cut *cut, uint32_t rel) {
     return starts && index < cut->blocks ? index : cut->blocks;
 }
 
-/* What `at`, a place in a region, is cut as; NULL where nothing starts there. */
-static const bp_cut *cut_at(const bp_pool *pool, const bp_region *r, size_t at, uint8_t *use) {
-    *use = bp_acquire(&r->uses[at]);
-    return *use == BP_USE_FREE || *use == BP_USE_TAIL ? NULL : &pool->cuts[*use - 1];
+/* What a place in a region was cut as when we looked. */
+typedef struct look {
+    const bp_shared_cut *shared;
+    uint32_t version;
+    uint8_t use;
+    bp_cut cut;
+} look;
+
+/* False where nothing starts there. */
+BP_INLINE bool look_at(const bp_pool *pool, const bp_region *r, size_t at, look *l) {
+    l->use = bp_acquire(&r->uses[at]);
+    if (l->use == BP_USE_FREE || l->use == BP_USE_TAIL) {
+        return false;
+    }
+    const bp_shared_cut *from = l->shared = &pool->cuts[l->use - 1];
+    l->version = bp_acquire(&from->version);
+    l->cut =
+        (bp_cut){bp_peek(&from->group_magic), bp_peek(&from->stride_magic), bp_peek(&from->group),
+                 bp_peek(&from->stride),      bp_peek(&from->blocks),       bp_peek(&from->bitmap),
+                 bp_peek(&from->data_colours)};
+    atomic_thread_fence(memory_order_acquire);
+    return (l->version & 1u) == 0 && bp_peek(&from->version) == l->version;
 }
 
 /* b was handed out at some time, and its slab was not given away while we looked: the
  * owner of a good pointer keeps that from happening, a stale one must not mislead. */
-static bool still(const bp_region *r, size_t at, uint8_t use, const bp_buffer *b) {
+BP_INLINE bool still(const bp_region *r, size_t at, const look *l, const bp_buffer *b) {
     bool carved = bp_peek(&b->to_data) != 0;
     atomic_thread_fence(memory_order_acquire);
-    return carved && bp_peek(&r->uses[at]) == use;
+    return carved && bp_peek(&r->uses[at]) == l->use && bp_peek(&l->shared->version) == l->version;
 }
 
 bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
@@ -113,18 +141,17 @@ bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
         if (at >= bp_acquire(&r->bump)) {
             continue;
         }
-        uint8_t use;
-        const bp_cut *cut = cut_at(pool, r, at, &use);
-        if (cut == NULL) {
+        look l;
+        if (!look_at(pool, r, at, &l)) {
             return NULL;
         }
-        uint32_t rel = (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first_block(cut, at);
-        uint32_t index = block_index(cut, rel);
-        if (index == cut->blocks) {
-            return NULL;
+        uint32_t rel = (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first_block(&l.cut, at);
+        uint32_t index = block_index(&l.cut, rel);
+        if (index == l.cut.blocks || bp__header_area(&l.cut) > r->header_stride) {
+            return NULL; /* the latter of a tier that came after we looked at the use */
         }
-        bp_buffer *b = header(r, cut, at, index);
-        return still(r, at, use, b) ? b : NULL;
+        bp_buffer *b = header(r, &l.cut, at, index);
+        return still(r, at, &l, b) ? b : NULL;
     }
     return NULL;
 }
@@ -138,14 +165,13 @@ bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
         if (at >= bp_acquire(&r->bump)) {
             continue;
         }
-        uint8_t use;
-        const bp_cut *cut = cut_at(pool, r, at, &use);
-        if (cut == NULL) {
+        look l;
+        if (!look_at(pool, r, at, &l)) {
             return false;
         }
-        size_t rel = off % r->header_stride - first_header(cut, at);
-        bool starts = rel % sizeof *b == 0 && rel / sizeof *b < cut->blocks;
-        return starts && still(r, at, use, b);
+        size_t rel = off % r->header_stride - first_header(&l.cut, at);
+        bool starts = rel % sizeof *b == 0 && rel / sizeof *b < l.cut.blocks;
+        return starts && still(r, at, &l, b);
     }
     return false;
 }

@@ -4,8 +4,8 @@
 BP_HOT bp_buffer *bp_buffer_get(bp_pool *pool, size_t n) {
     bp_cache *c = bp__cache_of(pool);
     if (BP_LIKELY(c != NULL)) {
-        bp_place at = bp__place_of(pool, n);
-        bp_buffer *b = bp__cache_get(c, at.tier, n, 1);
+        bp_place at = bp__place_of(c, n);
+        bp_buffer *b = bp__cache_get(c, at.bin, n, 1);
         if (BP_LIKELY(b != NULL)) {
             return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, at, b) : b;
         }
@@ -40,12 +40,12 @@ BP_HOT int bp_buffer_release(bp_pool *pool, bp_buffer *b) {
 BP_HOT void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity) {
     bp_cache *c = bp__cache_of(pool);
     if (BP_LIKELY(c != NULL)) {
-        bp_place at = bp__place_of(pool, n);
-        bp_buffer *b = bp__cache_get(c, at.tier, n, BP_RAW_REF);
+        bp_place at = bp__place_of(c, n);
+        bp_buffer *b = bp__cache_get(c, at.bin, n, BP_RAW_REF);
         if (BP_LIKELY(b != NULL)) {
             c->raw_last = b;
             if (capacity != NULL) {
-                *capacity = pool->sizes[at.tier];
+                *capacity = bp_peek(&pool->sizes[at.bin]);
             }
             void *data = bp_buffer_data(b);
             return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, at, data) : data;
@@ -78,8 +78,10 @@ void *bp_buffer_data(const bp_buffer *b) { return (uint8_t *)(uintptr_t)b + bp_p
 size_t bp_buffer_length(const bp_buffer *b) { return (size_t)b->length; }
 
 size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b) {
-    return b->bin < pool->tier_count ? pool->sizes[b->bin] : (size_t)b->length;
+    return b->bin < BP_BINS ? bp_peek(&pool->sizes[b->bin]) : (size_t)b->length;
 }
+
+bool bp_buffer_is_alone(const bp_buffer *b) { return b->bin == BP_BIN_NONE; }
 
 size_t bp_buffer_view(const bp_pool *pool, const bp_buffer *b, void **data) {
     *data = bp_buffer_data(b);

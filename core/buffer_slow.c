@@ -16,12 +16,31 @@ static void honour_trim(bp_cache *c) {
     }
 }
 
-static bp_buffer *block_for(bp_cache *c, uint32_t tier, size_t n) {
-    if (tier >= c->pool->tier_count) {
+static bp_buffer *block_for(bp_cache *c, uint32_t bin, size_t n) {
+    if (bin == BP_BIN_NONE) {
         return bp__alone_get(c->pool, n);
     }
-    bp_buffer *b = bp__bin_pop(&c->bins[tier]);
-    return b != NULL ? b : bp__cache_refill(c, tier);
+    bp_buffer *b = bp__bin_pop(&c->bins[bin]);
+    return b != NULL ? b : bp__cache_refill(c, bin);
+}
+
+/* What idles in other tiers may serve where memory or the pool's quota ran out. A request
+ * beyond all of it, or over its tier's own quota, must not cost the others their idle blocks. */
+static bool make_room(bp_cache *c, uint32_t bin, size_t n) {
+    bp_pool *pool = c->pool;
+    size_t size = bin == BP_BIN_NONE ? n : bp_peek(&pool->sizes[bin]);
+    size_t idle = (size_t)bp_peek(&pool->depot_bytes);
+    if (n > idle + bp_peek(&pool->leased)) {
+        return false;
+    }
+    if (errno != EDQUOT) {
+        (void)bp__pool_trim(pool, c, 0);
+    } else if (bp__tier_is_full(&pool->depots[bin]) || size > bp_peek(&pool->max_bytes)) {
+        return false;
+    } else {
+        (void)bp__pool_trim(pool, c, idle > size ? idle - size : 0);
+    }
+    return true;
 }
 
 bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
@@ -38,30 +57,27 @@ bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
         }
     }
     honour_trim(c);
-    uint32_t tier = bp__tier_search(pool, n);
-    bp_buffer *b = block_for(c, tier, n);
-    if (b == NULL && n <= bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased)) {
-        /* What idles in other tiers may serve. A request beyond all of it must not
-         * cost the others their idle blocks. */
-        (void)bp__pool_trim(pool);
-        b = block_for(c, tier, n);
+    bp_place at = bp__table_search(&c->table, n);
+    bp_buffer *b = block_for(c, at.bin, n);
+    if (b == NULL && make_room(c, at.bin, n)) {
+        b = block_for(c, at.bin, n);
     }
     if (b == NULL) {
-        errno = ENOMEM;
+        bp_add(&pool->over_quota, errno == EDQUOT ? 1u : 0u);
         return NULL;
     }
     if (pool->debug) {
         bp__debug_issue(pool, b, n);
     }
     if (pool->zero_get && b->bin != BP_BIN_NONE) { /* an alone one is new memory each time */
-        memset(bp_buffer_data(b), 0, pool->sizes[b->bin]);
+        memset(bp_buffer_data(b), 0, bp_peek(&pool->sizes[b->bin]));
     }
     bp__cache_issue(c, b, n, refs);
-    bp__count_get(c, tier, n);
+    bp__count_get(c, at, n);
     if (pool->recent_exact) {
         bp__recent_push(pool, n);
     }
-    bp__peak_look(c, tier);
+    bp__peak_look(c, at.bin);
     return b;
 }
 
@@ -70,7 +86,10 @@ void *bp__raw_get_slow(bp_pool *pool, size_t n, size_t *capacity) {
     if (b == NULL) {
         return NULL;
     }
-    bp__cache_of(pool)->raw_last = b;
+    bp_cache *c = bp__cache_of(pool);
+    if (c != NULL) { /* the table may have changed meanwhile */
+        c->raw_last = b;
+    }
     if (capacity != NULL) {
         *capacity = bp_buffer_capacity(pool, b);
     }
@@ -109,6 +128,7 @@ static void release_uncached(bp_pool *pool, bp_buffer *b) {
         if (pool->closed) {
             (void)bp__depot_trim(pool, d);
         } else {
+            bp__depot_bound(pool, d);
             bp__idle_shrink(pool);
         }
         bp_count_publish(&d->gone.put, 1);
@@ -132,7 +152,7 @@ static void wipe(void *p, size_t bytes) {
 int bp__buffer_release_slow(bp_pool *pool, bp_buffer *b) {
     bp_cache *c = bp__cache_of(pool);
     if (pool->zero_release && b->bin != BP_BIN_NONE) { /* an alone one goes to the system */
-        wipe(bp_buffer_data(b), pool->sizes[b->bin]);
+        wipe(bp_buffer_data(b), bp_peek(&pool->sizes[b->bin]));
     }
     int status = pool->debug && !bp__debug_retire(pool, b) ? BP_ERR_OVERRUN : BP_OK;
     bp_poke(&b->refs, 0u);

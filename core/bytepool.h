@@ -39,9 +39,11 @@ extern "C" {
 #define BP_API
 #endif
 
-#define BP_MAX_TIERS   64   /* tiers a pool can have */
+#define BP_MAX_TIERS   64   /* tiers a table can have */
+#define BP_MAX_ROWS    128  /* tiers a pool can have at once, with those that drain */
 #define BP_MAX_POOLS   4096 /* pools a process can have at once */
-#define BP_MAX_BUCKETS 368  /* buckets a histogram can have */
+#define BP_MAX_BUCKETS 440  /* buckets a histogram can have */
+#define BP_NO_LIMIT    SIZE_MAX
 /* The largest request: 1 TiB, or 1 GiB where size_t has 32 bits. */
 #define BP_MAX_SIZE ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 
@@ -51,17 +53,18 @@ typedef struct bp_buffer bp_buffer;
 /* Results of calls that can refuse. Refusal leaves everything as it was. */
 typedef enum bp_status {
     BP_OK = 0,
-    BP_ERR_ARG = -1,     /* an argument is out of its range */
-    BP_ERR_NOMEM = -2,   /* no memory or no address space */
-    BP_ERR_DEAD = -3,    /* the buffer has no reference left: one release too many */
-    BP_ERR_FOREIGN = -4, /* not a buffer or pointer of this pool */
-    BP_ERR_SHARED = -5,  /* others hold references to it */
-    BP_ERR_KIND = -6,    /* raw call on a handle-owned buffer, or the reverse */
-    BP_ERR_LIMIT = -7,   /* a fixed limit: pools, references, idle cap */
-    BP_ERR_EXISTS = -8,  /* an open pool has that name */
-    BP_ERR_TOKEN = -9,   /* not a token, or one that was used already */
-    BP_ERR_COPY = -10,   /* a token of another loaded copy of this library */
-    BP_ERR_OVERRUN = -11 /* given back, but bytes behind its end were written: options.debug */
+    BP_ERR_ARG = -1,      /* an argument is out of its range */
+    BP_ERR_NOMEM = -2,    /* no memory or no address space */
+    BP_ERR_DEAD = -3,     /* the buffer has no reference left: one release too many */
+    BP_ERR_FOREIGN = -4,  /* not a buffer or pointer of this pool */
+    BP_ERR_SHARED = -5,   /* others hold references to it */
+    BP_ERR_KIND = -6,     /* raw call on a handle-owned buffer, or the reverse */
+    BP_ERR_LIMIT = -7,    /* a fixed limit: pools, references, idle cap */
+    BP_ERR_EXISTS = -8,   /* an open pool has that name */
+    BP_ERR_TOKEN = -9,    /* not a token, or one that was used already */
+    BP_ERR_COPY = -10,    /* a token of another loaded copy of this library */
+    BP_ERR_OVERRUN = -11, /* given back, but bytes behind its end were written: options.debug */
+    BP_ERR_QUOTA = -12    /* would exceed max_bytes of the pool or of a tier */
 } bp_status;
 
 /* A short English text for a status, never NULL. */
@@ -84,13 +87,33 @@ typedef enum bp_recent_mode { BP_RECENT_RELAXED = 0, BP_RECENT_EXACT = 1 } bp_re
  * get or release then take their slow halves. */
 typedef enum bp_zero { BP_ZERO_NEVER = 0, BP_ZERO_GET = 1, BP_ZERO_RELEASE = 2 } bp_zero;
 
+/* Limits of one tier, beside those of the pool. */
+typedef struct bp_tier_limits {
+    size_t max_idle;  /* as bp_options.max_idle, of this tier's blocks; BP_NO_LIMIT: none */
+    size_t max_bytes; /* as bp_options.max_bytes, of this tier's blocks; BP_NO_LIMIT: none */
+    double max_waste; /* as bp_options.max_waste; 1: none of its own, the pool's counts */
+} bp_tier_limits;
+
 typedef struct bp_options {
-    const size_t *tiers; /* rising sizes, each at least 1; copied */
-    size_t tier_count;   /* 1 to BP_MAX_TIERS */
-    size_t max_idle;     /* bytes kept for reuse at rest; 0 keeps none. Free blocks in a
-                            slab that a live buffer pins, or a block in the cache of a
-                            thread that sleeps, can exceed it. */
-    size_t recent_size;  /* recent lengths kept, 0 to 65536 */
+    /* What bp_pool_configure can change. */
+    const size_t *tiers;          /* rising sizes, each at least 1; copied */
+    size_t tier_count;            /* 1 to BP_MAX_TIERS */
+    const bp_tier_limits *limits; /* tier_count of them, copied; NULL: none */
+    size_t max_idle;              /* bytes kept for reuse at rest; 0 keeps none. Free blocks in a
+                                     slab that a live buffer pins, or a block in the cache of a
+                                     thread that sleeps, can exceed it. */
+    size_t max_bytes;             /* quota on what the pool owns, in use and idle, oversize buffers
+                                     too, and on what threads reserved of it; BP_NO_LIMIT: none. What
+                                     idles elsewhere gives way first; a get over it fails. Blocks that
+                                     idle in the cache of a thread that sleeps can not give way. */
+    double max_waste;             /* 0 to 1: a request that would leave a larger share of its block
+                                     unused gets a block of its own, as one above the largest tier
+                                     does, where that takes less; 1: none does */
+    double decay;                 /* seconds, 0 for never: bp_pool_tick gives back idle memory that
+                                     nobody needed for so long */
+
+    /* What is fixed when a pool is made. */
+    size_t recent_size; /* recent lengths kept, 0 to 65536 */
     bp_recent_mode recent_mode;
     size_t region_size; /* address space reserved first; 0 chooses. Further regions are as
                            large as all before them together, up to 16 GiB */
@@ -116,8 +139,8 @@ typedef struct bp_error {
 BP_API const size_t *bp_size_power_of_two(size_t *count);
 BP_API const size_t *bp_size_stream(size_t *count);
 
-/* Fills o with the defaults: power-of-two tiers, 256 recent lengths relaxed,
- * max_idle the lesser of 256 MiB and an eighth of the machine's memory. */
+/* Fills o with the defaults: power-of-two tiers, 256 recent lengths relaxed, max_idle the
+ * lesser of 256 MiB and an eighth of the machine's memory, no other limit, decay 10. */
 BP_API void bp_options_init(bp_options *o);
 
 /* A new pool, or NULL with *error filled (error may be NULL). o NULL: defaults.
@@ -141,7 +164,7 @@ BP_API void bp_pool_destroy(bp_pool *pool);
 
 /* Makes count blocks of the tier that serves `size` ready and touches their
  * memory, so that as many gets meet no page fault. All or nothing.
- * BP_ERR_ARG: size above the largest tier. BP_ERR_LIMIT: would exceed max_idle. */
+ * BP_ERR_ARG: no tier serves that size. BP_ERR_LIMIT: would exceed max_idle. BP_ERR_QUOTA. */
 BP_API int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count);
 
 /* Gives idle memory back to the system: the calling thread's cache and every
@@ -149,12 +172,48 @@ BP_API int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count);
  * slow half. Returns the bytes of idle blocks given back. */
 BP_API size_t bp_pool_trim(bp_pool *pool);
 
+/* The same until no more than so many bytes idle behind the caches. */
+BP_API size_t bp_pool_shrink(bp_pool *pool, size_t idle);
+
+/* The work that is due, for a timer of the program's; cheap when there is none. Blocks that idled
+ * behind the caches for the whole of the last `decay` seconds, however often others of their
+ * tier were used, go back; of a tier that was used meanwhile one slab stays. Called every
+ * second, what nobody needs has gone after 1.5 * decay + 1. Returns the bytes of idle blocks
+ * given back. */
+BP_API size_t bp_pool_tick(bp_pool *pool);
+
+/* ---- live change -------------------------------------------------------- */
+
+/* What a pool goes by now. */
+typedef struct bp_settings {
+    uint64_t generation; /* 1, and one more with each change */
+    size_t tier_count;
+    size_t tiers[BP_MAX_TIERS];
+    bp_tier_limits limits[BP_MAX_TIERS];
+    size_t max_idle, max_bytes;
+    double max_waste, decay;
+} bp_settings;
+
+BP_API void bp_pool_settings(bp_pool *pool, bp_settings *out);
+
+/* Gives the pool another tier table and other limits while threads go on: each takes them up in
+ * its next get or release. Buffers that are out stay valid; a tier of the new table that the old
+ * one had keeps its blocks and counters; one that the table lost drains: its blocks go back to
+ * the system as they come home. What o says of the rest is not looked at. All or nothing; with
+ * dry_run only the checks. BP_ERR_ARG. BP_ERR_LIMIT: more than BP_MAX_ROWS tiers, with those
+ * that drain, or no slot is free. error may be NULL. */
+BP_API int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error *error);
+
+/* Back to what the last bp_pool_configure or bp_pool_rollback replaced. BP_ERR_ARG: there was
+ * none. */
+BP_API int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error);
+
 /* ---- buffers ------------------------------------------------------------ */
 
 /* A buffer of length n with one reference, which the caller owns. n may be 0.
  * Above the largest tier it is allocated alone and counted as discarded. The
- * bytes are not cleared. NULL with errno ENOMEM, or EINVAL (n > BP_MAX_SIZE, or
- * the pool is destroyed). Payloads are aligned to 64 bytes. */
+ * bytes are not cleared. NULL with errno ENOMEM, EDQUOT (over max_bytes), or EINVAL
+ * (n > BP_MAX_SIZE, or the pool is destroyed). Payloads are aligned to 64 bytes. */
 BP_API bp_buffer *bp_buffer_get(bp_pool *pool, size_t n);
 
 /* One more reference. The caller must own one.
@@ -186,6 +245,9 @@ BP_API bool bp_buffer_is_frozen(const bp_buffer *b);
 BP_API void *bp_buffer_data(const bp_buffer *b);
 BP_API size_t bp_buffer_length(const bp_buffer *b);
 BP_API size_t bp_buffer_capacity(const bp_pool *pool, const bp_buffer *b);
+
+/* Whether no tier serves it: then its memory was zero when it was handed out. */
+BP_API bool bp_buffer_is_alone(const bp_buffer *b);
 
 /* Stores the data and returns the capacity: one look at the header for both. */
 BP_API size_t bp_buffer_view(const bp_pool *pool, const bp_buffer *b, void **data);
@@ -250,7 +312,14 @@ typedef struct bp_tier_stats {
                              above the true peak */
     uint64_t peak_owned;  /* highest owned so far, exact */
     uint64_t collected;   /* what bp_buffer_count_collected was told */
+    size_t max_idle, max_bytes; /* its own limits */
+    bool draining;              /* not in the tier table any more */
 } bp_tier_stats;
+
+/* Sums over the tiers that left the table and have nothing out any more. */
+typedef struct bp_drained_stats {
+    uint64_t tiers, get, put, hit, miss, asked_bytes, waste_bytes, collected;
+} bp_drained_stats;
 
 /* Requests of a length up to le, and above the le before. */
 typedef struct bp_bucket {
@@ -261,12 +330,12 @@ typedef struct bp_bucket {
 typedef struct bp_stats {
     size_t tier_count;
     uint64_t requests;  /* = total_get + discarded */
-    uint64_t total_get; /* sums over the tiers */
+    uint64_t total_get; /* sums over the tiers, and `drained` */
     uint64_t total_put;
-    uint64_t discarded;       /* requests above the largest tier */
+    uint64_t discarded;       /* requests that no tier served: above the largest, or max_waste */
     uint64_t discarded_put;   /* of those, given back */
     uint64_t discarded_bytes; /* lengths of the discarded requests, summed */
-    uint64_t asked_bytes;     /* sums over the tiers */
+    uint64_t asked_bytes;     /* sums over the tiers, and `drained` */
     uint64_t waste_bytes;
     uint64_t in_use;            /* live buffers, oversize ones too */
     uint64_t in_use_bytes;      /* their blocks, bytes; oversize ones too */
@@ -289,14 +358,19 @@ typedef struct bp_stats {
                                    bp_pool_count_dead was told */
     uint64_t exported;          /* tokens that nobody imported yet */
     uint64_t overruns, late_writes; /* debug: blocks written behind their end, or when idle */
-    size_t max_idle;                /* the option */
-    size_t threads;                 /* thread caches attached */
-    double uptime_seconds;          /* since bp_pool_create, by the monotonic clock */
+    uint64_t over_quota;            /* gets refused by a max_bytes */
+    uint64_t decayed_bytes;         /* of trimmed_bytes: by bp_pool_tick */
+    uint64_t generation;            /* of the settings */
+    size_t max_idle, max_bytes;     /* the options */
+    double max_waste, decay;
+    size_t threads;        /* thread caches attached */
+    double uptime_seconds; /* since bp_pool_create, by the monotonic clock */
+    bp_drained_stats drained;
     size_t bucket_count;
-    bp_tier_stats tiers[BP_MAX_TIERS];
+    bp_tier_stats tiers[BP_MAX_ROWS]; /* rising sizes, with those that drain */
     /* The lengths of all requests, oversize ones too, exact; rising, only those that are not
      * empty. 8 to a power of two, and each tier's size ends one, so that a tier's counts
-     * sum up to its get. */
+     * sum up to its get. Requests before a change of the tiers are in the 8 to a power of two. */
     bp_bucket histogram[BP_MAX_BUCKETS];
 } bp_stats;
 
@@ -317,9 +391,8 @@ BP_API void bp_pool_count_dead(bp_pool *pool);
  * Returns how many were stored; with out NULL, how many are kept at most. */
 BP_API size_t bp_pool_recent(bp_pool *pool, uint64_t *out, size_t max);
 
-/* The tier sizes, rising, tier_count of them, which is stored where count is not
- * NULL. Valid as long as the pool. */
-BP_API const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count);
+/* Stores the sizes of the tier table, rising; returns how many. */
+BP_API size_t bp_pool_sizes(bp_pool *pool, size_t sizes[BP_MAX_TIERS]);
 
 BP_API bool bp_pool_is_debug(const bp_pool *pool); /* options.debug */
 

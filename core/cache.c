@@ -9,45 +9,58 @@
 
 static bp_buffer no_block; /* no pointer that is put starts it */
 
-/* The bytes of max_idle that the next cache may fill. All caches together have half of
- * max_idle, so that the depots have the other half. Each gets a part of what is left that
+/* The bytes of a bound on idle memory that the next cache may fill. All caches together have
+ * half of it, so that the depots have the other half. Each gets a part of what is left that
  * shrinks with their number: of 256 MiB the first has 16 MiB, the 60th 235 KiB. */
-static size_t share_of(const bp_pool *pool) {
-    size_t budget = pool->max_idle / 2;
-    size_t leased = (size_t)bp_peek(&pool->leased);
-    size_t left = budget > leased ? budget - leased : 0;
+static size_t share_of(const bp_pool *pool, size_t max_idle, const _Atomic uint64_t *leased) {
+    size_t budget = max_idle / 2;
+    size_t taken = (size_t)bp_peek(leased);
+    size_t left = budget > taken ? budget - taken : 0;
     return left / ((size_t)bp_peek(&pool->cache_count) + 8);
 }
 
-/* The most blocks of a size that a cache of that share holds: 1 MiB of them or one. None where
+/* The most blocks of a tier that a cache of that share holds: 1 MiB of them or one. None where
  * one would take an eighth of the share: it would starve the other tiers; and none so large
  * that the fast half could not count its gets. */
-static uint32_t most_of(size_t size, size_t share) {
+static uint32_t most_of(const bp_pool *pool, const bp_depot *d, size_t share) {
+    size_t size = d->size, own = bp_peek(&d->max_idle);
     size_t count = BP_CACHE_BYTES / size;
     count = count < 1 ? 1 : count > BP_CACHE_BLOCKS ? BP_CACHE_BLOCKS : count;
+    if (own != BP_NO_LIMIT) {
+        size_t of_tier = share_of(pool, own, &d->leased) / size;
+        count = of_tier < count ? of_tier : count;
+    }
     return size > share / 8 || size > BP_CELL_MOST ? 0 : (uint32_t)count;
 }
 
-/* How many blocks of each tier a cache may hold, within its share: first FLOOR bytes of each,
+/* How many blocks of each bin a cache may hold, within its share: first FLOOR bytes of each,
  * so that large tiers do not leave small ones a handful, then of what is left the part that
  * each would like. Returns the lease. */
-static size_t plan(const bp_pool *pool, uint32_t *counts) {
-    size_t share = share_of(pool);
-    size_t floor = share / pool->tier_count < FLOOR ? share / pool->tier_count : FLOOR;
+static size_t plan(const bp_pool *pool, uint32_t counts[BP_BINS]) {
+    size_t share = share_of(pool, bp_peek(&pool->max_idle), &pool->leased);
+    size_t tiers = pool->now.tier_count;
+    size_t floor = share / tiers < FLOOR ? share / tiers : FLOOR;
     size_t lease = 0, want = 0;
-    for (uint32_t t = 0; t < pool->tier_count; t++) {
-        size_t size = pool->sizes[t];
-        uint32_t most = most_of(size, share);
-        counts[t] = floor / size < most ? (uint32_t)(floor / size) : most;
-        lease += counts[t] * size;
-        want += (most - counts[t]) * size;
+    memset(counts, 0, BP_BINS * sizeof *counts);
+    for (uint32_t r = 0; r < pool->table.count; r++) {
+        uint32_t bin = pool->table.bins[r];
+        if (bin != BP_BIN_NONE) {
+            size_t size = pool->depots[bin].size;
+            uint32_t most = most_of(pool, &pool->depots[bin], share);
+            counts[bin] = floor / size < most ? (uint32_t)(floor / size) : most;
+            lease += counts[bin] * size;
+            want += (most - counts[bin]) * size;
+        }
     }
     double part = want == 0 ? 0 : (double)(share - lease) / (double)want;
-    for (uint32_t t = 0; t < pool->tier_count; t++) {
-        uint32_t more = most_of(pool->sizes[t], share) - counts[t];
-        more = part < 1 ? (uint32_t)(part * (double)more) : more;
-        counts[t] += more;
-        lease += more * pool->sizes[t];
+    for (uint32_t r = 0; r < pool->table.count; r++) {
+        uint32_t bin = pool->table.bins[r];
+        if (bin != BP_BIN_NONE) {
+            uint32_t more = most_of(pool, &pool->depots[bin], share) - counts[bin];
+            more = part < 1 ? (uint32_t)(part * (double)more) : more;
+            counts[bin] += more;
+            lease += more * pool->depots[bin].size;
+        }
     }
     return lease;
 }
@@ -57,12 +70,12 @@ static void bin_open(const bp_pool *pool, bp_bin *bin, uint32_t cap) {
     bin->limit = bin->base + (pool->slow_put ? 0 : cap);
 }
 
-bp_cache *bp__cache_new(bp_pool *pool) {
-    uint32_t counts[BP_MAX_TIERS];
+bp_cache *bp__cache_new_locked(bp_pool *pool) {
+    uint32_t counts[BP_BINS];
     size_t lease = plan(pool, counts);
     size_t slots = 1;
-    for (uint32_t t = 0; t < pool->tier_count; t++) {
-        slots += counts[t] + 1;
+    for (uint32_t t = 0; t < BP_BINS; t++) {
+        slots += counts[t] > 0 ? counts[t] + 1 : 0;
     }
     size_t ring = pool->recent_exact || pool->recent_size == 0 ? 1 : (size_t)pool->recent_mask + 1;
     size_t bytes = sizeof(bp_cache) + ring * sizeof(_Atomic uint64_t) + slots * sizeof(bp_buffer *);
@@ -74,15 +87,16 @@ bp_cache *bp__cache_new(bp_pool *pool) {
     c->pool = pool;
     c->slot = pool->own_slot;
     c->lease = lease;
+    c->table = pool->table;
     c->trim_seen = bp_peek(&pool->trim_epoch);
     c->recent_mask = ring - 1;
     c->raw_last = &no_block;
     /* Before each bin's slots lies a NULL. */
     bp_buffer **next = (bp_buffer **)(void *)(c->recent + ring) + 1;
-    for (uint32_t t = 0; t <= BP_MAX_TIERS; t++) {
+    for (uint32_t t = 0; t <= BP_BINS; t++) {
         bp_bin *bin = &c->bins[t];
         bin->base = bin->top = next;
-        bin->planned = t < pool->tier_count ? counts[t] : 0;
+        bin->planned = t < BP_BINS ? counts[t] : 0;
         bin_open(pool, bin, bin->planned);
         next += bin->planned > 0 ? bin->planned + 1 : 0;
     }
@@ -99,7 +113,7 @@ static void drop_fresh(bp_cache *c, uint32_t tier) {
     }
 }
 
-static void flush_bin(bp_cache *c, uint32_t tier) {
+void bp__cache_flush_bin(bp_cache *c, uint32_t tier) {
     bp_bin *bin = &c->bins[tier];
     bp_depot *d = &c->pool->depots[tier];
     uint32_t flushed = bp__bin_held(bin);
@@ -109,11 +123,13 @@ static void flush_bin(bp_cache *c, uint32_t tier) {
         bp_count(&c->slow[tier].flushed, flushed);
     }
     drop_fresh(c, tier);
+    bp__depot_bound(c->pool, d);
 }
 
 void bp__cache_flush_all(bp_cache *c) {
-    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
-        flush_bin(c, t);
+    uint32_t bins = bp_peek(&c->pool->bins);
+    for (uint32_t t = 0; t < bins; t++) {
+        bp__cache_flush_bin(c, t);
     }
     c->raw_last = &no_block; /* its slab may be another's soon */
 }
@@ -124,10 +140,10 @@ void bp__cache_flush_all(bp_cache *c) {
  * a quarter of the bound: none, or one of each tier, for which pairs stay fast. */
 static void shut(bp_cache *c) {
     const bp_pool *pool = c->pool;
-    size_t few = (pool->max_idle / 4 >> BP_SLAB_SHIFT) / pool->tier_count;
+    size_t few = (bp_peek(&pool->max_idle) / 4 >> BP_SLAB_SHIFT) / c->table.count;
     bp__cache_flush_all(c);
     bp__idle_shrink(c->pool);
-    for (uint32_t t = 0; t < pool->tier_count; t++) {
+    for (uint32_t t = 0; t < BP_BINS; t++) {
         bp_bin *bin = &c->bins[t];
         bin_open(pool, bin, few < bin->planned ? (uint32_t)few : bin->planned);
     }
@@ -135,7 +151,7 @@ static void shut(bp_cache *c) {
 }
 
 static void reopen(bp_cache *c) {
-    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
+    for (uint32_t t = 0; t < BP_BINS; t++) {
         bin_open(c->pool, &c->bins[t], c->bins[t].planned);
     }
     c->shut = false;
@@ -146,7 +162,8 @@ static void keep_bound(bp_cache *c) {
     if (BP_LIKELY(!bp__idle_over(c->pool))) {
         return;
     }
-    for (uint32_t t = 0; t < c->pool->tier_count; t++) {
+    uint32_t bins = bp_peek(&c->pool->bins);
+    for (uint32_t t = 0; t < bins; t++) {
         drop_fresh(c, t);
     }
     bp__idle_shrink(c->pool);
@@ -186,7 +203,8 @@ bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
         return b;
     }
     if (bin->fresh_left == 0) {
-        bin->fresh_left = bp__depot_fresh(c->pool, d, d->bins_take, &bin->fresh);
+        uint32_t most = bp__fresh_at_once(c->pool, d);
+        bin->fresh_left = bp__depot_fresh(c->pool, d, most, &bin->fresh);
         if (bin->fresh_left == 0) {
             return NULL;
         }
@@ -221,6 +239,7 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
         bin->top = bin->base + (held - older);
         *bin->top++ = b;
     }
+    bp__depot_bound(c->pool, d);
     keep_bound(c);
     bp_count_publish(&bin->put, 1);
 }

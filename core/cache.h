@@ -26,16 +26,17 @@ BP_INLINE uint64_t bp__bucket_least(uint32_t bucket) {
     return bucket < 8 ? bucket : (uint64_t)(8 + bucket % 8) << (bucket / 8 - 1);
 }
 
-/* The lowest tier that holds n >= 1; tier_count where none does, whose size is SIZE_MAX.
- * n = 0 wraps to the last bucket and so to the slow half. The cell: both numbers grow with n,
- * so no other pair of them has the same sum. */
-BP_INLINE bp_place bp__place_of(const bp_pool *pool, size_t n) {
+/* The bin and the cell of n >= 1, by this cache's own table. What no tier serves gets
+ * BP_BIN_NONE, which is empty; so does n = 0, which wraps to the last bucket. The cell: bucket
+ * and rank grow with n, so no other pair of them has the same sum. */
+BP_INLINE bp_place bp__place_of(const bp_cache *c, size_t n) {
     uint32_t bucket = bp__bucket(n - 1);
-    uint32_t t = pool->bucket[bucket];
-    while (BP_UNLIKELY(pool->sizes[t] < n)) {
-        t++;
+    uint32_t entry = c->table.entries[bucket];
+    uint32_t rank = entry >> 8, bin = entry & 255u;
+    while (BP_UNLIKELY(c->table.ends[rank] < n)) {
+        bin = c->table.bins[++rank];
     }
-    return (bp_place){t, bucket + t};
+    return (bp_place){bin, bucket + rank};
 }
 
 /* NULL where this thread has none yet, or the pool is closed. */
@@ -78,8 +79,8 @@ BP_INLINE void bp__cache_issue(bp_cache *c, bp_buffer *b, size_t n, uint32_t ref
 }
 
 /* A block or NULL: then the slow half goes on. The caller counts the get in its cell. */
-BP_INLINE bp_buffer *bp__cache_get(bp_cache *c, uint32_t tier, size_t n, uint32_t refs) {
-    bp_buffer *b = bp__bin_pop(&c->bins[tier]);
+BP_INLINE bp_buffer *bp__cache_get(bp_cache *c, uint32_t bin, size_t n, uint32_t refs) {
+    bp_buffer *b = bp__bin_pop(&c->bins[bin]);
     if (BP_LIKELY(b != NULL)) {
         bp__cache_issue(c, b, n, refs);
     }

@@ -41,7 +41,7 @@ static size_t filled(size_t capacity) { return capacity < BP_SLAB ? capacity : B
 
 void bp__debug_issue(bp_pool *pool, bp_buffer *b, size_t n) {
     bool alone = b->bin == BP_BIN_NONE;
-    size_t capacity = alone ? n : pool->sizes[b->bin];
+    size_t capacity = alone ? n : bp_peek(&pool->sizes[b->bin]);
     uint8_t *data = bp_buffer_data(b);
     if (!alone) {
         ASAN_UNPOISON_MEMORY_REGION(data, filled(capacity));

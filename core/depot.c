@@ -5,15 +5,17 @@
  * One lock for each tier, taken once for a batch. Memory goes back to the system
  * after the lock is dropped: giving back 4 MiB takes longer than all else here.
  */
+#include <errno.h>
+
 #include "internal.h"
 
 /* Alone blocks that are idle have no memory behind them: they count nothing. */
-static bool is_tier(const bp_depot *d) { return d->bin != BP_BIN_NONE; }
+bool bp__is_tier(const bp_depot *d) { return d->bin != BP_BIN_NONE; }
 
 static void unlink_slab(bp_pool *pool, bp_depot *d, bp_slab *s) {
     *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = s->next;
     *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = s->prev;
-    if (s->place == BP_EMPTY && is_tier(d)) {
+    if (s->place == BP_EMPTY && bp__is_tier(d)) {
         bp_sub(&pool->empty_slabs, d->run);
     }
 }
@@ -25,13 +27,13 @@ static void link_slab(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
     s->next = front ? d->head : BP_NO_SLAB;
     *(s->prev != BP_NO_SLAB ? &bp__slab_at(pool, s->prev)->next : &d->head) = slab;
     *(s->next != BP_NO_SLAB ? &bp__slab_at(pool, s->next)->prev : &d->tail) = slab;
-    if (s->place == BP_EMPTY && is_tier(d)) {
+    if (s->place == BP_EMPTY && bp__is_tier(d)) {
         bp_add(&pool->empty_slabs, d->run);
     }
 }
 
 /* Puts a slab where its counts say; called after each change of them. */
-static void settle_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
+void bp__settle_locked(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s) {
     uint8_t place = s->free == 0 ? BP_UNLISTED : s->free < s->carved ? BP_PARTIAL : BP_EMPTY;
     if (place == s->place) {
         return;
@@ -63,20 +65,17 @@ static void blocks_disown(bp_pool *pool, bp_depot *d, size_t blocks) {
 }
 
 static void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint64_t given) {
-    bp_poke(&d->free, bp_peek(&d->free) - taken + given);
-    if (is_tier(d)) {
+    uint64_t now = bp_peek(&d->free) - taken + given;
+    bp_poke(&d->free, now);
+    d->low = now < d->low ? now : d->low;
+    if (bp__is_tier(d)) {
         bp_add(&pool->depot_bytes, (given - taken) * d->size);
     }
 }
 
-/* What caches may hold counts as held: they fill without asking. */
-bool bp__idle_over(const bp_pool *pool) {
-    return bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased) > pool->max_idle;
-}
-
 /* Takes the empty slab at the list's end out of its depot, onto a chain for
- * give_chain. False where the last slab is not empty. */
-static bool retire_last_locked(bp_pool *pool, bp_depot *d, uint32_t *chain) {
+ * bp__chain_give. False where the last slab is not empty. */
+bool bp__retire_last_locked(bp_pool *pool, bp_depot *d, uint32_t *chain) {
     uint32_t slab = d->tail;
     if (slab == BP_NO_SLAB || bp__slab_at(pool, slab)->place != BP_EMPTY) {
         return false;
@@ -87,15 +86,16 @@ static bool retire_last_locked(bp_pool *pool, bp_depot *d, uint32_t *chain) {
         d->carving = BP_NO_SLAB;
     }
     idle_changed_locked(pool, d, s->free, 0);
-    if (is_tier(d)) {
+    if (bp__is_tier(d)) {
         blocks_disown(pool, d, s->free);
+        bp__discharge_blocks_locked(pool, d, s->free);
     }
     s->next = *chain;
     *chain = slab;
     return true;
 }
 
-static void give_chain(bp_pool *pool, uint32_t chain) {
+void bp__chain_give(bp_pool *pool, uint32_t chain) {
     while (chain != BP_NO_SLAB) {
         uint32_t next = bp__slab_at(pool, chain)->next;
         bp__slab_give(pool, chain);
@@ -122,7 +122,7 @@ static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s,
     }
     s->hint = word;
     s->free -= got;
-    settle_locked(pool, d, slab, s);
+    bp__settle_locked(pool, d, slab, s);
     return got;
 }
 
@@ -141,7 +141,7 @@ uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n)
     return got;
 }
 
-static void set_free_locked(uint64_t *bits, bp_slab *s, uint32_t index) {
+void bp__set_free_locked(uint64_t *bits, bp_slab *s, uint32_t index) {
     uint32_t word = index / 64;
     bits[word] |= (uint64_t)1 << (index % 64);
     if (word < s->hint) {
@@ -167,62 +167,52 @@ void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n
         bp_slab *s = bp__slab_at(pool, slab);
         uint64_t *bits = bp__slab_bitmap(pool, slab);
         for (; i < n && in[i]->slab == slab; i++) {
-            set_free_locked(bits, s, in[i]->index);
+            bp__set_free_locked(bits, s, in[i]->index);
         }
-        settle_locked(pool, d, slab, s);
+        bp__settle_locked(pool, d, slab, s);
     }
     idle_changed_locked(pool, d, 0, n);
     uint32_t chain = BP_NO_SLAB;
-    while (!is_tier(d) && two_empty_locked(pool, d)) {
-        (void)retire_last_locked(pool, d, &chain);
+    while (!bp__is_tier(d) && two_empty_locked(pool, d)) {
+        (void)bp__retire_last_locked(pool, d, &chain);
     }
     pthread_mutex_unlock(&d->lock);
-    give_chain(pool, chain);
+    bp__chain_give(pool, chain);
 }
 
-/* Over the bound, and empty slabs have a part in it. Where only one slab, or a quarter of
- * max_idle or less, is in empty slabs, and the bound has room for it, it is slabs pinned by
- * live blocks that keep the pool over, and giving the few empty ones back would only make the
- * next get in their tier take one anew. */
-static bool worth_shrinking(const bp_pool *pool) {
-    size_t empty = (size_t)bp_peek(&pool->empty_slabs) << BP_SLAB_SHIFT;
-    size_t leased = (size_t)bp_peek(&pool->leased);
-    bool too_many = empty > BP_SLAB && empty > pool->max_idle / 4;
-    return bp__idle_over(pool) && (too_many || empty + leased > pool->max_idle);
-}
-
-/* Any tier's empty slabs will do, not only those of the tier that went over. */
-void bp__idle_shrink(bp_pool *pool) {
-    for (uint32_t t = 0; t < pool->tier_count && worth_shrinking(pool); t++) {
-        bp_depot *d = &pool->depots[t];
-        uint32_t chain = BP_NO_SLAB;
-        bp__lock(&d->lock);
-        while (worth_shrinking(pool) && retire_last_locked(pool, d, &chain)) {
-        }
-        pthread_mutex_unlock(&d->lock);
-        give_chain(pool, chain);
-    }
-}
-
-uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first) {
-    bp__lock(&d->lock);
+/* Makes up to n more blocks of the slab that is being carved known; 0: there is no memory. */
+static uint32_t carve_locked(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first) {
     if (d->carving == BP_NO_SLAB) {
         d->carving = bp__slab_take(pool, d, d->run);
     }
     uint32_t slab = d->carving;
+    if (slab == BP_NO_SLAB) {
+        errno = ENOMEM;
+        return 0;
+    }
+    bp_slab *s = bp__slab_at(pool, slab);
+    uint32_t got = d->cut.blocks - s->carved < n ? d->cut.blocks - s->carved : n;
+    for (uint32_t i = 0; i < got; i++) {
+        bp__block_carve(pool, d, slab, s->carved + i);
+    }
+    *first = bp__slab_header(pool, d, slab, s->carved);
+    s->carved += got;
+    bp__settle_locked(pool, d, slab, s);
+    if (s->carved == d->cut.blocks) {
+        d->carving = BP_NO_SLAB;
+    }
+    return got;
+}
+
+uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first) {
     uint32_t got = 0;
-    if (slab != BP_NO_SLAB) {
-        bp_slab *s = bp__slab_at(pool, slab);
-        got = d->cut->blocks - s->carved < n ? d->cut->blocks - s->carved : n;
-        for (uint32_t i = 0; i < got; i++) {
-            bp__block_carve(pool, d, slab, s->carved + i);
-        }
-        *first = bp__slab_header(pool, d, slab, s->carved);
-        s->carved += got;
-        settle_locked(pool, d, slab, s);
-        if (s->carved == d->cut->blocks) {
-            d->carving = BP_NO_SLAB;
-        }
+    bp__lock(&d->lock);
+    n = bp__charge_blocks_locked(pool, d, n);
+    if (n > 0) {
+        got = carve_locked(pool, d, n, first);
+        bp__discharge_blocks_locked(pool, d, n - got);
+    } else {
+        errno = EDQUOT;
     }
     pthread_mutex_unlock(&d->lock);
     return got;
@@ -240,6 +230,7 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
             bp_poke(&bp__slab_header(pool, d, slab, first->index + i)->to_data, 0);
         }
         s->carved -= n;
+        bp__discharge_blocks_locked(pool, d, n);
         d->carving = slab;
         if (s->carved == 0) {
             d->carving = BP_NO_SLAB;
@@ -249,107 +240,14 @@ void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n)
     } else {
         uint64_t *bits = bp__slab_bitmap(pool, slab);
         for (uint32_t i = 0; i < n; i++) {
-            set_free_locked(bits, s, first->index + i);
+            bp__set_free_locked(bits, s, first->index + i);
         }
         idle_changed_locked(pool, d, 0, n);
         bp__blocks_own(pool, d, n);
     }
     if (chain == BP_NO_SLAB) {
-        settle_locked(pool, d, slab, s);
+        bp__settle_locked(pool, d, slab, s);
     }
     pthread_mutex_unlock(&d->lock);
-    give_chain(pool, chain);
-}
-
-size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
-    uint32_t chain = BP_NO_SLAB;
-    bp__lock(&d->lock);
-    uint64_t before = bp_peek(&d->free);
-    while (retire_last_locked(pool, d, &chain)) {
-    }
-    size_t blocks = (size_t)(before - bp_peek(&d->free));
-    pthread_mutex_unlock(&d->lock);
-    give_chain(pool, chain);
-    return is_tier(d) ? blocks * d->size : 0;
-}
-
-size_t bp__depots_trim(bp_pool *pool) {
-    size_t bytes = 0;
-    for (unsigned i = 0; i < BP_RUNS; i++) {
-        if (pool->cuts[i].blocks > 0) {
-            bytes += bp__depot_trim(pool, &pool->depots[i]);
-        }
-    }
-    return bytes;
-}
-
-/* Carves up to n blocks of a slab as idle ones and touches their pages. */
-static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, size_t n) {
-    bp_slab *s = bp__slab_at(pool, slab);
-    uint64_t *bits = bp__slab_bitmap(pool, slab);
-    uint32_t made = 0;
-    for (; made < n && s->carved < d->cut->blocks; made++, s->carved++) {
-        bp__block_carve(pool, d, slab, s->carved);
-        bp_buffer *b = bp__slab_header(pool, d, slab, s->carved);
-        volatile uint8_t *data = bp_buffer_data(b);
-        for (size_t at = 0; at < d->size; at += bp__sys_page()) {
-            data[at] = 0;
-        }
-        data[d->size - 1] = 0;
-        set_free_locked(bits, s, s->carved);
-    }
-    settle_locked(pool, d, slab, s);
-    if (s->carved < d->cut->blocks) {
-        d->carving = slab;
-    }
-    return made;
-}
-
-/* Counts the bytes that are to come, so that two threads do not pass the same bound. */
-static bool prewarm_fits(bp_pool *pool, size_t size, size_t count) {
-    if (count == 0) {
-        return true;
-    }
-    if (count > pool->max_idle / size) {
-        return false;
-    }
-    size_t bytes = count * size;
-    if (bp_add(&pool->depot_bytes, bytes) + bytes + bp_peek(&pool->leased) <= pool->max_idle) {
-        return true;
-    }
-    bp_sub(&pool->depot_bytes, bytes);
-    return false;
-}
-
-/* All slabs are taken before the first block is made: then nothing can fail. */
-int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t count) {
-    if (!prewarm_fits(pool, d->size, count)) {
-        return BP_ERR_LIMIT;
-    }
-    uint32_t chain = BP_NO_SLAB;
-    bp__lock(&d->lock);
-    uint32_t open = d->carving;
-    size_t room = open == BP_NO_SLAB ? 0 : d->cut->blocks - bp__slab_at(pool, open)->carved;
-    for (; room < count; room += d->cut->blocks) {
-        uint32_t slab = bp__slab_take(pool, d, d->run);
-        if (slab == BP_NO_SLAB) {
-            pthread_mutex_unlock(&d->lock);
-            give_chain(pool, chain);
-            bp_sub(&pool->depot_bytes, count * d->size);
-            return BP_ERR_NOMEM;
-        }
-        bp__slab_at(pool, slab)->next = chain;
-        chain = slab;
-    }
-    d->carving = BP_NO_SLAB;
-    size_t made = open == BP_NO_SLAB ? 0 : prewarm_slab_locked(pool, d, open, count);
-    while (chain != BP_NO_SLAB) {
-        uint32_t slab = chain;
-        chain = bp__slab_at(pool, slab)->next;
-        made += prewarm_slab_locked(pool, d, slab, count - made);
-    }
-    bp_poke(&d->free, bp_peek(&d->free) + made); /* depot_bytes knows them already */
-    bp__blocks_own(pool, d, made);
-    pthread_mutex_unlock(&d->lock);
-    return BP_OK;
+    bp__chain_give(pool, chain);
 }

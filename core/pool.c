@@ -33,6 +33,8 @@ const char *bp_strerror(int status) {
         return "no such token, or it was used already";
     case BP_ERR_OVERRUN:
         return "bytes behind the end were overwritten";
+    case BP_ERR_QUOTA:
+        return "over quota";
     case BP_ERR_COPY:
         return "token of another loaded copy of bytepool";
     default:
@@ -45,6 +47,9 @@ void bp_options_init(bp_options *o) {
     o->tiers = bp_size_power_of_two(&o->tier_count);
     size_t eighth = bp__sys_ram() / 8;
     o->max_idle = eighth < ((size_t)256 << 20) ? eighth : (size_t)256 << 20;
+    o->max_bytes = BP_NO_LIMIT;
+    o->max_waste = 1;
+    o->decay = 10;
     o->recent_size = 256;
     o->recent_mode = BP_RECENT_RELAXED;
 }
@@ -56,7 +61,7 @@ static bool fail(bp_error *e, bp_status status, const char *message) {
 }
 
 static bool validate(const bp_options *o, bp_error *e) {
-    if (!bp__tier_validate(o->tiers, o->tier_count, e)) {
+    if (!bp__settings_validate(o, e)) {
         return false;
     }
     if (o->recent_size > MAX_RECENT) {
@@ -74,12 +79,9 @@ static bool validate(const bp_options *o, bp_error *e) {
     return true;
 }
 
-static void configure(bp_pool *pool, const bp_options *o) {
+static void set_up(bp_pool *pool, const bp_options *o) {
     pool->opens = 1;
     pool->created = bp__sys_seconds();
-    pool->tier_count = (uint32_t)o->tier_count;
-    memcpy(pool->sizes, o->tiers, o->tier_count * sizeof *o->tiers);
-    pool->max_idle = o->max_idle;
     pool->region_size = o->region_size;
     pool->recent_size = o->recent_size;
     pool->recent_exact = o->recent_mode == BP_RECENT_EXACT && o->recent_size > 0;
@@ -88,21 +90,21 @@ static void configure(bp_pool *pool, const bp_options *o) {
     pool->debug = o->debug;
     pool->slow_get = pool->recent_exact || pool->zero_get || pool->debug;
     pool->slow_put = pool->zero_release || pool->debug;
-    bp__tier_index(pool);
     if (o->name != NULL) {
         memcpy(pool->name, o->name, strlen(o->name) + 1);
     }
     pthread_mutex_init(&pool->region_lock, NULL);
     for (unsigned i = 0; i < BP_DEPOTS; i++) {
-        pthread_mutex_init(&pool->depots[i].lock, NULL);
-        if (i < pool->tier_count) {
-            bp__depot_plan(pool, i, pool->sizes[i]);
-        } else if (i == BP_RUNS) {
-            bp__depot_plan(pool, i, BP_SLAB);
-        } else if (i >= BP_MAX_TIERS) {
-            bp__depot_plan(pool, i, bp__sys_page() << (i - BP_MAX_TIERS));
+        bp_depot *d = &pool->depots[i];
+        pthread_mutex_init(&d->lock, NULL);
+        d->head = d->tail = d->carving = BP_NO_SLAB;
+        if (i >= BP_BINS) {
+            bp__depot_plan(pool, i, i == BP_RUNS ? BP_SLAB : bp__sys_page() << (i - BP_BINS));
         }
     }
+    bp_settings first;
+    bp__settings_of(&first, o);
+    bp__settings_first(pool, &first);
 }
 
 void bp__pool_free(bp_pool *pool) {
@@ -142,7 +144,7 @@ bp_pool *bp_pool_create(const bp_options *o, bp_error *error) {
     }
     pool->recent = recent;
     pool->recent_mask = ring - 1;
-    configure(pool, o);
+    set_up(pool, o);
     pthread_mutex_lock(&bp__registry);
     bp__registry_reap_locked();
     bool taken = pool->name[0] != '\0' && bp__registry_find_locked(pool->name) != NULL;
@@ -189,7 +191,7 @@ void bp_pool_destroy(bp_pool *pool) {
     if (pool->opens == 1 && bp__pool_outstanding_locked(pool) > 0) {
         /* What idles now would stay until the last buffer comes, and nobody could ask. */
         pthread_mutex_unlock(&bp__registry);
-        (void)bp__pool_trim(pool);
+        (void)bp_pool_shrink(pool, 0);
         pthread_mutex_lock(&bp__registry);
     }
     if (pool->opens > 0 && --pool->opens == 0) {
@@ -201,34 +203,42 @@ void bp_pool_destroy(bp_pool *pool) {
     bp__registry_unlock();
 }
 
-size_t bp__pool_trim(bp_pool *pool) {
-    bp_cache *c = bp__cache_of(pool);
+size_t bp__pool_trim(bp_pool *pool, bp_cache *c, size_t idle) {
     uint32_t epoch = bp_add(&pool->trim_epoch, 1u) + 1;
     if (c != NULL) {
         c->trim_seen = epoch;
         bp__cache_flush_all(c);
     }
-    return bp__depots_trim(pool);
+    return idle == 0 ? bp__depots_trim(pool) : bp__depots_shrink(pool, idle);
+}
+
+size_t bp_pool_shrink(bp_pool *pool, size_t idle) {
+    bp_cache *c = bp__cache_of(pool);
+    if (c == NULL) {
+        bp__cache_drop_stale(pool);
+    }
+    return bp__pool_trim(pool, c, idle);
 }
 
 size_t bp_pool_trim(bp_pool *pool) {
     bp_add(&pool->trims, 1u);
-    return bp__pool_trim(pool);
+    return bp_pool_shrink(pool, 0);
 }
 
 int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
-    uint32_t tier = bp__tier_search(pool, size);
-    if (tier >= pool->tier_count) {
+    pthread_mutex_lock(&bp__registry);
+    uint32_t bin = bp__table_search(&pool->table, size).bin;
+    size_t block = bin == BP_BIN_NONE ? 0 : bp_peek(&pool->sizes[bin]);
+    pthread_mutex_unlock(&bp__registry);
+    if (bin == BP_BIN_NONE) {
         return BP_ERR_ARG;
     }
-    return bp__depot_prewarm(pool, &pool->depots[tier], count);
-}
-
-const size_t *bp_pool_sizes(const bp_pool *pool, size_t *count) {
-    if (count != NULL) {
-        *count = pool->tier_count;
+    bp_depot *d = &pool->depots[bin];
+    int status = bp__depot_prewarm(pool, d, block, count);
+    if (bp_peek(&d->lost)) { /* the table has changed meanwhile */
+        bp__depot_bound(pool, d);
     }
-    return pool->sizes;
+    return status;
 }
 
 bool bp_pool_is_debug(const bp_pool *pool) { return pool->debug; }

@@ -21,7 +21,7 @@ bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab) {
 /* Each region maps its slab table, their uses, the header areas, then the slabs. */
 static bp_region *region_map(bp_pool *pool, size_t slabs) {
     size_t page = bp__sys_page();
-    size_t header_stride = bp__round_up(bp__header_area(pool), page);
+    size_t header_stride = bp__round_up(bp_peek(&pool->header_area), page);
     size_t table = slabs * sizeof(bp_slab);
     size_t head = bp__round_up(table + slabs, page);
     if (slabs > (SIZE_MAX - head) / (header_stride + BP_SLAB)) {
@@ -148,6 +148,9 @@ static uint32_t take_locked(bp_pool *pool, const bp_depot *d, uint32_t run) {
         bp_region *r = i < count ? bp_peek(&pool->regions[i]) : region_add(pool, run);
         if (r == NULL) {
             break;
+        }
+        if (bp__header_area(&d->cut) > r->header_stride) {
+            continue; /* made before the pool had tiers of so small blocks */
         }
         uint32_t at = find_free(r, run);
         uint32_t bump = bp_peek(&r->bump);

@@ -12,6 +12,7 @@
 pthread_mutex_t bp__registry = PTHREAD_MUTEX_INITIALIZER;
 
 static bp_pool *pools[BP_MAX_POOLS + 1]; /* slot 0 belongs to closed pools */
+static uint32_t held[BP_MAX_POOLS + 1];  /* caches in a slot: of its pool, or stale ones */
 static uint32_t top;                     /* no pool has a slot above */
 static bp_pool *graveyard;               /* to be freed without the lock: unmapping takes long */
 
@@ -28,9 +29,7 @@ void bp__registry_pin(void) {
 static void for_each_depot(void (*act)(pthread_mutex_t *)) {
     for (uint32_t i = 1; i <= top; i++) {
         for (unsigned d = 0; pools[i] != NULL && d < BP_DEPOTS; d++) {
-            if (pools[i]->cuts[d].blocks > 0) {
-                act(&pools[i]->depots[d].lock);
-            }
+            act(&pools[i]->depots[d].lock);
         }
     }
 }
@@ -63,6 +62,16 @@ static void fork_done(void) {
     pthread_mutex_unlock(&bp__tokens);
 }
 
+static void forget_leases(bp_cache *c) {
+    for (uint32_t i = 0; i < BP_BINS; i++) {
+        bp_depot *d = &c->pool->depots[i];
+        if (bp__cache_counts_locked(c, i)) {
+            bp_sub(&d->leased, c->bins[i].planned * d->size);
+        }
+        c->bins[i].planned = 0;
+    }
+}
+
 /* The leases of caches whose threads a child does not have would never end. */
 static void fork_child(void) {
     bp__tokens_fork_child();
@@ -72,6 +81,7 @@ static void fork_child(void) {
             if (c->thread != bp__thread && c->lease > 0) {
                 bp_sub(&pools[i]->leased, c->lease);
                 c->lease = 0;
+                forget_leases(c);
             }
         }
     }
@@ -90,9 +100,14 @@ bool bp__registry_start_locked(void (*thread_end)(void *), pthread_key_t *key) {
     return true;
 }
 
+/* Whoever has a cache of another pool in a slot that this one had takes the lock for it after
+ * this: so its next look at this pool finds the new slot. */
 bool bp__registry_add_locked(bp_pool *pool) {
     for (uint32_t i = 1; i <= BP_MAX_POOLS; i++) {
-        if (pools[i] == NULL) {
+        if (pools[i] == NULL && held[i] == 0) {
+            if (pool->own_slot != 0) {
+                pools[pool->own_slot] = NULL;
+            }
             pools[i] = pool;
             top = i > top ? i : top;
             pool->own_slot = i;
@@ -102,6 +117,8 @@ bool bp__registry_add_locked(bp_pool *pool) {
     }
     return false;
 }
+
+void bp__slot_hold_locked(uint32_t slot, int caches) { held[slot] += (uint32_t)caches; }
 
 bp_pool *bp__registry_find_locked(const char *name) {
     for (uint32_t i = 1; i <= top; i++) {

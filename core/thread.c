@@ -11,10 +11,14 @@ static bool started; /* under the registry's lock */
  * move to the pool's, where a sum never sees them twice: the lock is held. */
 static void cache_free_locked(bp_cache *c) {
     bp_pool *pool = c->pool;
-    for (uint32_t t = 0; t < pool->tier_count; t++) {
-        bp_depot *d = &pool->depots[t];
-        bp_count(&d->gone.miss, bp_peek(&c->slow[t].miss));
-        bp_count_publish(&d->gone.put, bp_acquire(&c->bins[t].put));
+    for (uint32_t i = 0; i < pool->row_count; i++) {
+        uint32_t bin = pool->rows[i];
+        bp_depot *d = &pool->depots[bin];
+        if (bp__cache_counts_locked(c, bin)) {
+            bp_count(&d->gone.miss, bp_peek(&c->slow[bin].miss));
+            bp_count_publish(&d->gone.put, bp_acquire(&c->bins[bin].put));
+            bp_sub(&d->leased, c->bins[bin].planned * d->size);
+        }
     }
     pool->gone.requests += bp_peek(&c->requests);
     pool->gone.alone_put += bp_peek(&c->alone_put);
@@ -22,6 +26,7 @@ static void cache_free_locked(bp_cache *c) {
     bp__recent_keep_locked(c);
     bp_sub(&pool->leased, c->lease);
     bp_sub(&pool->cache_count, 1u);
+    bp__slot_hold_locked(c->slot, -1);
     if (c->pool_prev != NULL) {
         c->pool_prev->pool_next = c->pool_next;
     } else {
@@ -92,7 +97,7 @@ static bp_cache *attach_locked(bp_pool *pool) {
     if (pool->closed) {
         return NULL;
     }
-    bp_cache *c = bp__cache_new(pool);
+    bp_cache *c = bp__cache_new_locked(pool);
     if (c == NULL) {
         return NULL;
     }
@@ -105,15 +110,44 @@ static bp_cache *attach_locked(bp_pool *pool) {
     }
     pool->caches = c;
     bp_add(&pool->leased, c->lease);
+    for (size_t i = 0; i < pool->row_count; i++) {
+        bp_depot *d = &pool->depots[pool->rows[i]];
+        bp_add(&d->leased, c->bins[d->bin].planned * d->size);
+    }
     bp_add(&pool->cache_count, 1u);
+    bp__slot_hold_locked(c->slot, 1);
     bp_poke(&c->thread->caches[c->slot], c);
     return c;
+}
+
+/* The calling thread's cache of a pool that is open, in whatever slot; or NULL. */
+static bp_cache *find_locked(const bp_pool *pool) {
+    bp_cache *c = pool->closed ? NULL : bp__thread->first;
+    while (c != NULL && c->pool != pool) {
+        c = c->thread_next;
+    }
+    return c;
+}
+
+/* Only its own thread frees a cache of a pool that has something out, or is in use: so it stays
+ * between the two locks, while its blocks go home. */
+void bp__cache_drop_stale(bp_pool *pool) {
+    pthread_mutex_lock(&bp__registry);
+    bp_cache *c = find_locked(pool);
+    pthread_mutex_unlock(&bp__registry);
+    if (c != NULL) {
+        bp__cache_flush_all(c);
+        pthread_mutex_lock(&bp__registry);
+        cache_free_locked(c);
+        pthread_mutex_unlock(&bp__registry);
+    }
 }
 
 bp_cache *bp__cache_attach(bp_pool *pool) {
     if (bp__thread == &nobody && !thread_begin()) {
         return NULL;
     }
+    bp__cache_drop_stale(pool);
     pthread_mutex_lock(&bp__registry);
     bp_cache *c = attach_locked(pool);
     pthread_mutex_unlock(&bp__registry);

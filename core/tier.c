@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cache.h"
+#include "internal.h"
 
 #define ALIAS        4096u              /* addresses that far apart look alike to a load */
 #define SPREAD_UP_TO ((size_t)64 << 10) /* above, a line more would cost a block of the slab */
@@ -47,43 +47,13 @@ bool bp__tier_validate(const size_t *sizes, size_t count, bp_error *e) {
     return true;
 }
 
-/* A bucket names the lowest tier that holds n = m + 1 for its lowest m: where its other m need
- * a higher one, bp__place_of walks up. */
-void bp__tier_index(bp_pool *pool) {
-    for (uint32_t t = pool->tier_count; t <= BP_MAX_TIERS; t++) {
-        pool->sizes[t] = SIZE_MAX;
-    }
-    uint32_t t = pool->slow_get ? pool->tier_count : 0;
-    for (uint32_t i = 0; i < BP_BUCKETS; i++) {
-        uint64_t lowest = bp__bucket_least(i);
-        while (t < pool->tier_count && pool->sizes[t] <= lowest) {
-            t++;
-        }
-        pool->bucket[i] = (uint8_t)t;
-    }
-}
-
-uint32_t bp__tier_search(const bp_pool *pool, size_t n) {
-    uint32_t from = 0;
-    for (uint32_t to = pool->tier_count; from < to;) {
-        uint32_t mid = (from + to) / 2;
-        if (pool->sizes[mid] < n) {
-            from = mid + 1;
-        } else {
-            to = mid;
-        }
-    }
-    return from;
-}
-
 size_t bp__canary_bytes(const bp_pool *pool) { return pool->debug ? BP_CANARY : 0; }
 
-/* number < BP_MAX_TIERS: a tier of blocks on cache lines. Above: a page class, whose
- * blocks lie on pages so that one alone can be given back. */
+/* number < BP_BINS: a tier of blocks on cache lines. Above: a page class, whose blocks lie on
+ * pages so that one alone can be given back. Under the depot's lock where others know the pool. */
 void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     bp_depot *d = &pool->depots[number];
-    bool paged = number >= BP_MAX_TIERS;
-    d->cut = &pool->cuts[number];
+    bool paged = number >= BP_BINS;
     d->number = (uint8_t)number;
     d->bin = (uint8_t)(paged ? BP_BIN_NONE : number);
     d->size = size;
@@ -100,16 +70,23 @@ void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     d->bins_take = take < 2 ? 2 : take > 16 ? 16 : (uint32_t)take / 2 * 2;
     d->head = d->tail = BP_NO_SLAB;
     d->carving = BP_NO_SLAB;
-    bp__cut_plan(&pool->cuts[number], d->stride, paged ? 0 : BP_LINE);
+    bp__cut_plan(&d->cut, d->stride, paged ? 0 : BP_LINE);
+    bp__cut_share(&pool->cuts[number], &d->cut);
     d->footprint =
-        d->stride > BP_SLAB ? bp__round_up(d->stride, bp__sys_page()) : d->cut->group / BP_GROUP;
+        d->stride > BP_SLAB ? bp__round_up(d->stride, bp__sys_page()) : d->cut.group / BP_GROUP;
+    bp_poke(&d->max_idle, BP_NO_LIMIT);
+    bp_poke(&d->max_bytes, BP_NO_LIMIT);
+    size_t area = bp__header_area(&d->cut);
+    if (area > bp_peek(&pool->header_area)) {
+        bp_poke(&pool->header_area, area);
+    }
 }
 
 bp_depot *bp__depot_alone(bp_pool *pool, size_t n) {
     size_t size = bp__sys_page();
     for (unsigned k = 0; k < BP_PAGE_CLASSES; k++, size <<= 1) {
         if (n + bp__canary_bytes(pool) <= size) {
-            return &pool->depots[BP_MAX_TIERS + k];
+            return &pool->depots[BP_BINS + k];
         }
     }
     return NULL;

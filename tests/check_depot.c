@@ -56,23 +56,23 @@ END_TEST
 /* Blocks are taken from slabs in use before empty ones, so that those can go back. */
 START_TEST(empty_slabs_stand_last) {
     bp_buffer *made[3 * 64], *taken[1];
-    ck_assert_uint_le(d->cut->blocks, 64);
-    uint32_t n = 3 * d->cut->blocks;
+    ck_assert_uint_le(d->cut.blocks, 64);
+    uint32_t n = 3 * d->cut.blocks;
     make(made, n);
-    bp__depot_give(pool, d, made, d->cut->blocks); /* the first slab: empty */
+    bp__depot_give(pool, d, made, d->cut.blocks); /* the first slab: empty */
     ck_assert_uint_eq(empties(), 1);
-    bp__depot_give(pool, d, made + 2 * d->cut->blocks, d->cut->blocks - 1); /* the third: partial */
+    bp__depot_give(pool, d, made + 2 * d->cut.blocks, d->cut.blocks - 1); /* the third: partial */
     ck_assert_uint_eq(empties(), 1);
     bp__depot_take(pool, d, taken, 1);
-    ck_assert_uint_eq(taken[0]->slab, made[2 * d->cut->blocks]->slab);
+    ck_assert_uint_eq(taken[0]->slab, made[2 * d->cut.blocks]->slab);
     bp__depot_give(pool, d, taken, 1);
     bp__depot_give(pool, d, made + n - 1, 1); /* the third too */
     ck_assert_uint_eq(empties(), 2);
     bp__depot_trim(pool, d);
     ck_assert_uint_eq(empties(), 0);
     ck_assert_uint_eq(bp_peek(&d->free), 0);
-    ck_assert_uint_eq(bp_peek(&pool->trimmed_bytes), 2 * d->cut->blocks * d->size);
-    ck_assert_uint_eq(bp_peek(&pool->owned_bytes), d->cut->blocks * d->size); /* the second */
+    ck_assert_uint_eq(bp_peek(&pool->trimmed_bytes), 2 * d->cut.blocks * d->size);
+    ck_assert_uint_eq(bp_peek(&pool->owned_bytes), d->cut.blocks * d->size); /* the second */
     ck_assert_uint_eq(use_of(made[0]->slab), BP_USE_FREE);
 }
 END_TEST
@@ -105,9 +105,9 @@ END_TEST
 
 START_TEST(shrink_stops_at_the_bound) {
     bp_buffer *made[6 * 64];
-    uint32_t n = 6 * d->cut->blocks;
+    uint32_t n = 6 * d->cut.blocks;
     make(made, n);
-    pool->max_idle = 3 * d->cut->blocks * d->size;
+    pool->max_idle = 3 * d->cut.blocks * d->size;
     bp__depot_give(pool, d, made, n);
     ck_assert(bp__idle_over(pool));
     bp__idle_shrink(pool);
@@ -120,8 +120,8 @@ END_TEST
 /* The second of two tiers is over: the first one's empty slabs go as well. */
 START_TEST(shrink_takes_any_tiers_slabs) {
     bp_buffer *made[64];
-    make(made, d->cut->blocks);
-    bp__depot_give(pool, d, made, d->cut->blocks);
+    make(made, d->cut.blocks);
+    bp__depot_give(pool, d, made, d->cut.blocks);
     d = &pool->depots[0];
     make(made, 10);
     bp__depot_give(pool, d, made, 9);
@@ -134,13 +134,13 @@ END_TEST
 
 START_TEST(prewarm_is_all_or_nothing) {
     pool->max_idle = 200 * d->size;
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, 201), BP_ERR_LIMIT);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, SIZE_MAX), BP_ERR_LIMIT);
+    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 201), BP_ERR_LIMIT);
+    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, SIZE_MAX), BP_ERR_LIMIT);
     ck_assert_uint_eq(bp_peek(&pool->owned_bytes), 0);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, 130), BP_OK);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, 70), BP_OK);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, 1), BP_ERR_LIMIT);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, 0), BP_OK);
+    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 130), BP_OK);
+    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 70), BP_OK);
+    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 1), BP_ERR_LIMIT);
+    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 0), BP_OK);
     ck_assert_uint_eq(bp_peek(&d->free), 200);
     ck_assert_uint_eq(bp_peek(&pool->owned_bytes), 200 * d->size);
 }

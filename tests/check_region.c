@@ -26,8 +26,8 @@ static void check_cut(bp_pool *pool, const bp_depot *d, uint32_t slab) {
     const uint8_t *start = data_of(pool, slab);
     const uint8_t *last_end = start;
     const uint8_t *bitmap_end =
-        (const uint8_t *)bp__slab_bitmap(pool, slab) + (d->cut->blocks + 7) / 8;
-    for (uint32_t i = 0; i < d->cut->blocks; i++) {
+        (const uint8_t *)bp__slab_bitmap(pool, slab) + (d->cut.blocks + 7) / 8;
+    for (uint32_t i = 0; i < d->cut.blocks; i++) {
         bp__block_carve(pool, d, slab, i);
         const bp_buffer *b = bp__slab_header(pool, d, slab, i);
         const uint8_t *data = bp_buffer_data(b);
@@ -43,7 +43,7 @@ static void check_cut(bp_pool *pool, const bp_depot *d, uint32_t slab) {
     }
     ck_assert(last_end <= start + BP_SLAB);
     const uint8_t *headers_end =
-        (const uint8_t *)bp__slab_header(pool, d, slab, d->cut->blocks - 1) + sizeof(bp_buffer);
+        (const uint8_t *)bp__slab_header(pool, d, slab, d->cut.blocks - 1) + sizeof(bp_buffer);
     ck_assert(headers_end <= (const uint8_t *)bp__slab_bitmap(pool, slab) + r->header_stride);
     ck_assert_ptr_null(bp__block_find(pool, last_end));
 }
@@ -56,7 +56,7 @@ START_TEST(slabs_are_cut_without_overlap) {
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < BP_RUNS; i++) {
             const bp_depot *d = &pool->depots[i];
-            if (pool->cuts[i].blocks > 0) {
+            if (d->cut.blocks > 0) {
                 uint32_t slab = bp__slab_take(pool, d, 1);
                 ck_assert_uint_ne(slab, BP_NO_SLAB);
                 check_cut(pool, d, slab);
@@ -78,7 +78,7 @@ START_TEST(few_of_a_slab_are_lost) {
     for (size_t i = 0; i < count; i++) {
         const bp_depot *d = &pool->depots[i];
         /* At most the gaps (one line in eight of the smallest) and one block. */
-        ck_assert_uint_ge((d->cut->blocks + 1) * d->cut->group / BP_GROUP + d->stride, BP_SLAB);
+        ck_assert_uint_ge((d->cut.blocks + 1) * d->cut.group / BP_GROUP + d->stride, BP_SLAB);
     }
     bp_pool_destroy(pool);
 }
@@ -90,7 +90,7 @@ START_TEST(only_the_start_of_a_block_finds_it) {
     bp_pool *pool = pool_in(sizes, 1, 0);
     const bp_depot *d = &pool->depots[0];
     uint32_t slab = bp__slab_take(pool, d, 1);
-    for (uint32_t i = 0; i < d->cut->blocks; i++) {
+    for (uint32_t i = 0; i < d->cut.blocks; i++) {
         bp__block_carve(pool, d, slab, i);
     }
     uint32_t found = 0;
@@ -101,7 +101,7 @@ START_TEST(only_the_start_of_a_block_finds_it) {
             found++;
         }
     }
-    ck_assert_uint_eq(found, d->cut->blocks);
+    ck_assert_uint_eq(found, d->cut.blocks);
     bp_pool_destroy(pool);
 }
 END_TEST

@@ -147,9 +147,10 @@ static inline bool stats_same(const bp_stats *before, bp_stats after) {
     return memcmp(before, &after, sizeof after) == 0;
 }
 
-static inline const size_t *sizes_of(const bp_pool *pool) {
-    size_t count;
-    return bp_pool_sizes(pool, &count);
+static inline const size_t *sizes_of(bp_pool *pool) {
+    static _Thread_local size_t sizes[BP_MAX_TIERS];
+    (void)bp_pool_sizes(pool, sizes);
+    return sizes;
 }
 
 /* The tier that serves n, found the slow and obvious way; count where none does. */

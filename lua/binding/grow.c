@@ -60,9 +60,8 @@ static bool move_to(bpl_handle *h, size_t capacity) {
 /* The block for `need` bytes of one that outgrew `all`: twice as large, so that n puts cost
  * O(n); but alone, outside of all tiers, only where no tier holds them. */
 static size_t next_size(const bpl_handle *h, size_t all, size_t need) {
-    size_t tiers;
-    const size_t *sizes = bp_pool_sizes(h->ledger->pool, &tiers);
-    size_t largest = sizes[tiers - 1];
+    size_t sizes[BP_MAX_TIERS];
+    size_t largest = sizes[bp_pool_sizes(h->ledger->pool, sizes) - 1];
     size_t twice = all < BP_MAX_SIZE / 2 ? 2 * all : BP_MAX_SIZE;
     if (need <= largest && twice > largest) {
         twice = largest;
@@ -101,11 +100,9 @@ bool bpl_resize(bpl_handle *h, size_t n) {
         if (!bpl_grow(h, n - h->length)) {
             return false;
         }
-        /* A block above all tiers is new memory, which is zero: writing to a TiB of it would
+        /* A new block of its own is new memory, which is zero: writing to a TiB of it would
          * take what the system gave only on paper. */
-        size_t tiers;
-        size_t largest = bp_pool_sizes(h->ledger->pool, &tiers)[tiers - 1];
-        if (h->block == old || bpl_capacity(h) <= largest) {
+        if (h->block == old || !bp_buffer_is_alone(h->block)) {
             memset(h->data + h->length, 0, n - h->length);
         }
     }

@@ -112,9 +112,7 @@ static int l_pool_from_string(lua_State *L) {
 }
 
 /* Size and count of the entry at the top of the stack, checked. */
-static size_t prewarm_entry(lua_State *L, bp_pool *pool, size_t *tier) {
-    size_t tiers;
-    const size_t *sizes = bp_pool_sizes(pool, &tiers);
+static size_t prewarm_entry(lua_State *L, const size_t *sizes, size_t tiers, size_t *tier) {
     double size = lua_type(L, -2) == LUA_TNUMBER ? (double)lua_tonumber(L, -2) : -1;
     if (!(size >= 0 && size <= (double)BP_MAX_SIZE) || size != (double)(size_t)size) {
         bpl_push_shown(L, -2);
@@ -139,15 +137,14 @@ static size_t prewarm_entry(lua_State *L, bp_pool *pool, size_t *tier) {
  * way, what was made goes back by a trim. */
 static int l_pool_prewarm(lua_State *L) {
     bp_pool *pool = bpl_check_pool(L, "prewarm");
-    size_t counts[BP_MAX_TIERS] = {0};
-    size_t tiers, tier;
-    const size_t *sizes = bp_pool_sizes(pool, &tiers);
+    size_t counts[BP_MAX_TIERS] = {0}, sizes[BP_MAX_TIERS];
+    size_t tier, tiers = bp_pool_sizes(pool, sizes);
     if (lua_type(L, 2) != LUA_TTABLE) {
         return bpl_raise(L, "prewarm: argument 'counts' must be a table {[size] = count}, got %s",
                          bpl_typename(L, 2));
     }
     for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
-        size_t count = prewarm_entry(L, pool, &tier);
+        size_t count = prewarm_entry(L, sizes, tiers, &tier);
         counts[tier] += count;
     }
     bp_stats before;
@@ -210,9 +207,7 @@ static int l_pool_get_discarded_count(lua_State *L) {
 
 static int l_pool_get_available_sizes(lua_State *L) {
     size_t sizes[BP_MAX_TIERS];
-    size_t count;
-    const size_t *from = bp_pool_sizes(bpl_check_pool(L, "get_available_sizes"), &count);
-    memcpy(sizes, from, count * sizeof *sizes);
+    size_t count = bp_pool_sizes(bpl_check_pool(L, "get_available_sizes"), sizes);
     return bpl_push_sizes(L, sizes, count);
 }
 

@@ -1,0 +1,93 @@
+/* Blocks made ready before anybody asks: bp_pool_prewarm. */
+#include "internal.h"
+
+/* Carves up to n blocks of a slab as idle ones and touches their pages. */
+static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, size_t n) {
+    bp_slab *s = bp__slab_at(pool, slab);
+    uint64_t *bits = bp__slab_bitmap(pool, slab);
+    uint32_t made = 0;
+    for (; made < n && s->carved < d->cut.blocks; made++, s->carved++) {
+        bp__block_carve(pool, d, slab, s->carved);
+        bp_buffer *b = bp__slab_header(pool, d, slab, s->carved);
+        volatile uint8_t *data = bp_buffer_data(b);
+        for (size_t at = 0; at < d->size; at += bp__sys_page()) {
+            data[at] = 0;
+        }
+        data[d->size - 1] = 0;
+        bp__set_free_locked(bits, s, s->carved);
+    }
+    bp__settle_locked(pool, d, slab, s);
+    if (s->carved < d->cut.blocks) {
+        d->carving = slab;
+    }
+    return made;
+}
+
+/* Counts the bytes that are to come, so that two threads do not pass the same bound. */
+static bool prewarm_fits(bp_pool *pool, const bp_depot *d, size_t size, size_t count) {
+    if (count == 0) {
+        return true;
+    }
+    size_t max_idle = bp_peek(&pool->max_idle), of_tier = bp_peek(&d->max_idle);
+    if (count > max_idle / size || count > of_tier / size) {
+        return false;
+    }
+    size_t bytes = count * size;
+    if (bp_add(&pool->depot_bytes, bytes) + bytes + bp_peek(&pool->leased) <= max_idle) {
+        return true;
+    }
+    bp_sub(&pool->depot_bytes, bytes);
+    return false;
+}
+
+/* Slabs for as many blocks as the open one has no room for: all of them, or none. */
+static bool take_slabs_locked(bp_pool *pool, bp_depot *d, size_t count, uint32_t *chain) {
+    uint32_t open = d->carving;
+    size_t room = open == BP_NO_SLAB ? 0 : d->cut.blocks - bp__slab_at(pool, open)->carved;
+    for (; room < count; room += d->cut.blocks) {
+        uint32_t slab = bp__slab_take(pool, d, d->run);
+        if (slab == BP_NO_SLAB) {
+            return false;
+        }
+        bp__slab_at(pool, slab)->next = *chain;
+        *chain = slab;
+    }
+    return true;
+}
+
+static void make_locked(bp_pool *pool, bp_depot *d, size_t count, uint32_t chain) {
+    uint32_t open = d->carving;
+    d->carving = BP_NO_SLAB;
+    size_t made = open == BP_NO_SLAB ? 0 : prewarm_slab_locked(pool, d, open, count);
+    while (chain != BP_NO_SLAB) {
+        uint32_t slab = chain;
+        chain = bp__slab_at(pool, slab)->next;
+        made += prewarm_slab_locked(pool, d, slab, count - made);
+    }
+}
+
+/* All slabs are taken before the first block is made: then nothing can fail. */
+int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count) {
+    if (!prewarm_fits(pool, d, size, count)) {
+        return BP_ERR_LIMIT;
+    }
+    uint32_t chain = BP_NO_SLAB;
+    bp__lock(&d->lock);
+    bool same = d->size == size; /* a change may have given its bin to another tier meanwhile */
+    bool charged = same && bp__charge_all_locked(pool, d, count);
+    bool taken = charged && take_slabs_locked(pool, d, count, &chain);
+    if (taken) {
+        make_locked(pool, d, count, chain);
+        chain = BP_NO_SLAB;
+        bp_poke(&d->free, bp_peek(&d->free) + count); /* depot_bytes knows them already */
+        bp__blocks_own(pool, d, count);
+    } else if (charged) {
+        bp__discharge_blocks_locked(pool, d, count);
+    }
+    pthread_mutex_unlock(&d->lock);
+    bp__chain_give(pool, chain);
+    if (!taken) {
+        bp_sub(&pool->depot_bytes, count * size);
+    }
+    return taken ? BP_OK : !same ? BP_ERR_ARG : charged ? BP_ERR_NOMEM : BP_ERR_QUOTA;
+}
