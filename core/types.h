@@ -212,12 +212,14 @@ typedef struct bp_depot {
     } gone;
 } bp_depot;
 
-/* Which tier serves a length: one load finds the rank and bin of most. */
+/* Which tier serves a length: one load finds the rank, and the place of the bin in a cache, of
+ * most. Of 32 bits: two of 16 made pairs 5 % slower, a look-up of the bin by rank 8 %. */
 typedef struct bp_table {
-    size_t ends[BP_RANKS];        /* the longest of each rank; from `count` on SIZE_MAX */
-    uint16_t entries[BP_BUCKETS]; /* bucket of n - 1 -> lowest rank to try << 8 | its bin */
-    uint8_t bins[BP_RANKS];       /* BP_BIN_NONE: alone */
-    uint32_t count;               /* ranks */
+    size_t ends[BP_RANKS]; /* the longest of each rank; from `count` on SIZE_MAX */
+    uint32_t entries
+        [BP_BUCKETS]; /* bucket of n - 1 -> rank << 16 | bytes to its bin: the lowest to try */
+    uint8_t bins[BP_RANKS]; /* BP_BIN_NONE: alone */
+    uint32_t count;         /* ranks */
     uint64_t generation;
 } bp_table;
 
