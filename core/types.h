@@ -174,7 +174,7 @@ typedef struct bp_region {
     _Atomic uint32_t bump; /* slabs committed so far */
 } bp_region;
 
-/* What a bin is. Registry's lock; `lost` is read without it by who brings a block home. */
+/* What a bin is. Registry's lock. */
 enum { BP_UNUSED = 0, BP_SERVING, BP_DRAINING };
 
 /* The idle blocks of a tier behind the caches. What it is for is written, under `lock`, when
@@ -197,9 +197,9 @@ typedef struct bp_depot {
     uint64_t put_before; /* puts up to then; registry's lock */
     _Atomic size_t max_idle, max_bytes; /* of the tier's limits; none for page classes */
     _Atomic uint64_t leased;            /* sum of what caches may hold of it */
-    _Atomic bool lost;                  /* it drains: what comes home goes on to the system */
+    _Atomic bool lost; /* it drains: what comes home goes on to the system; both locks */
     uint8_t state;
-    uint64_t born;         /* generation in which the tier was given the bin; registry's lock */
+    uint64_t born;         /* generation in which the tier was given the bin; both locks */
     _Atomic uint64_t free; /* idle blocks here; read without the lock by stats */
     _Atomic uint64_t owned, peak_owned;
     _Atomic uint64_t peak_in_use; /* of those moments at which somebody looked */
