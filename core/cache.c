@@ -134,6 +134,15 @@ void bp__cache_flush_all(bp_cache *c) {
     c->raw_last = &no_block; /* its slab may be another's soon */
 }
 
+uint64_t bp__cache_reserved(const bp_cache *c) {
+    uint64_t bytes = 0;
+    uint32_t bins = bp_peek(&c->pool->bins);
+    for (uint32_t t = 0; t < bins; t++) {
+        bytes += (uint64_t)c->bins[t].fresh_left * bp_peek(&c->pool->sizes[t]);
+    }
+    return bytes;
+}
+
 /* One cached block, or one reserved, keeps its slab from being empty, and so up to 4 MiB from
  * going back. Where the pool is over its idle bound although little is empty, this cache gives
  * up all it holds, and until that is over holds so few blocks that the slabs they may pin are

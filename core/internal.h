@@ -135,6 +135,7 @@ void bp__depot_bound(bp_pool *pool, bp_depot *d); /* after blocks came home: the
  * of page classes count by their buffers' lengths, when these are out. */
 bool bp__charge(bp_pool *pool, size_t bytes); /* false: over quota, nothing done */
 void bp__discharge(bp_pool *pool, size_t bytes);
+uint64_t bp__charge_lacks(const bp_pool *pool, size_t bytes); /* what must go for that to fit */
 uint32_t bp__charge_blocks_locked(bp_pool *pool, bp_depot *d,
                                   uint32_t most); /* as many as may be */
 bool bp__charge_all_locked(bp_pool *pool, bp_depot *d, size_t blocks);
@@ -152,6 +153,7 @@ bp_buffer *bp__cache_refill(bp_cache *c,
 void bp__cache_store_slow(bp_cache *c, bp_buffer *b); /* flushes where full; counted */
 void bp__cache_flush_bin(bp_cache *c, uint32_t bin);
 void bp__cache_flush_all(bp_cache *c);
+uint64_t bp__cache_reserved(const bp_cache *c); /* bytes of its fresh blocks */
 
 /* from alone.c */
 bp_buffer *bp__alone_get(bp_pool *pool, size_t n); /* NULL: errno */

@@ -1,0 +1,468 @@
+/* max_bytes of the pool and of a tier, max_waste, and a tier's own max_idle. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "support.h"
+#include "threads.h"
+
+static const bp_tier_limits free_of[] = {{BP_NO_LIMIT, BP_NO_LIMIT, 1},
+                                         {BP_NO_LIMIT, BP_NO_LIMIT, 1},
+                                         {BP_NO_LIMIT, BP_NO_LIMIT, 1},
+                                         {BP_NO_LIMIT, BP_NO_LIMIT, 1}};
+
+static bp_options options_of(const size_t *tiers, size_t count) {
+    bp_options o;
+    bp_options_init(&o);
+    o.tiers = tiers;
+    o.tier_count = count;
+    o.max_idle = 64 * MIB;
+    return o;
+}
+
+static bp_pool *pool_with(const bp_options *o) {
+    bp_pool *pool = bp_pool_create(o, NULL);
+    ck_assert_ptr_nonnull(pool);
+    return pool;
+}
+
+/* Refused for the quota, counted, and nothing else has changed. */
+static void refused(bp_pool *pool, size_t n) {
+    bp_stats before = stats_of(pool);
+    errno = 0;
+    ck_assert_ptr_null(bp_buffer_get(pool, n));
+    ck_assert_int_eq(errno, EDQUOT);
+    bp_stats after = stats_of(pool);
+    ck_assert_uint_eq(after.over_quota, before.over_quota + 1);
+    ck_assert_uint_eq(after.requests, before.requests);
+    ck_assert_uint_eq(after.in_use_bytes, before.in_use_bytes);
+    ck_assert_uint_le(after.owned_bytes, before.owned_bytes);
+    ASSERT_POOL(pool);
+}
+
+static bp_buffer *got(bp_pool *pool, size_t n) {
+    errno = 0;
+    bp_buffer *b = bp_buffer_get(pool, n);
+    ck_assert_msg(b != NULL, "a get of %zu failed with errno %d", n, errno);
+    return b;
+}
+
+static void give(bp_pool *pool, bp_buffer *b) {
+    ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
+}
+
+/* ---- the pool's quota ------------------------------------------------------------ */
+
+/* The last byte of it serves, and not one more: of large blocks and small, and alone ones. */
+START_TEST(exactly_at_the_limit) {
+    static const size_t tiers[] = {1000, 64 * KIB, 5 * MIB};
+    static const size_t sizes[] = {1000, 64 * KIB, 5 * MIB, 6 * MIB};
+    for (size_t t = 0; t < COUNT_OF(sizes); t++) {
+        bp_options o = options_of(tiers, COUNT_OF(tiers));
+        o.max_bytes = 7 * sizes[t];
+        bp_pool *pool = pool_with(&o);
+        bp_buffer *held[7];
+        for (int round = 0; round < 2; round++) {
+            for (size_t i = 0; i < 7; i++) held[i] = got(pool, sizes[t]);
+            ck_assert_uint_eq(stats_of(pool).owned_bytes, o.max_bytes);
+            refused(pool, sizes[t]);
+            refused(pool, 1);
+            refused(pool, 0);
+            refused(pool, 20 * MIB);
+            size_t capacity = 77;
+            ck_assert_ptr_null(bp_raw_get(pool, sizes[t], &capacity));
+            ck_assert_uint_eq(capacity, 77);
+            for (size_t i = 0; i < 7; i++) give(pool, held[i]);
+        }
+        ck_assert_uint_eq(stats_of(pool).over_quota, 2 * 5);
+        ck_assert_uint_eq(stats_of(pool).peak_owned_bytes, o.max_bytes);
+        bp_pool_destroy(pool);
+    }
+}
+END_TEST
+
+START_TEST(one_byte_less_is_one_block_less) {
+    static const size_t tiers[] = {1000};
+    bp_options o = options_of(tiers, 1);
+    o.max_bytes = 2999;
+    bp_pool *pool = pool_with(&o);
+    bp_buffer *a = got(pool, 1), *b = got(pool, 1000);
+    refused(pool, 1);
+    bp_buffer *alone = NULL;
+    refused(pool, 1001);
+    give(pool, a);
+    give(pool, b);
+    alone = got(pool, 2999); /* what idles gives way */
+    refused(pool, 0);
+    give(pool, alone);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+START_TEST(a_quota_of_nothing_and_of_all) {
+    static const size_t tiers[] = {1000};
+    bp_options o = options_of(tiers, 1);
+    o.max_bytes = 0;
+    bp_pool *pool = pool_with(&o);
+    refused(pool, 1);
+    refused(pool, 5000);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 1000, 1), BP_ERR_QUOTA);
+    bp_pool_destroy(pool);
+    o.max_bytes = SIZE_MAX - 1;
+    pool = pool_with(&o);
+    bp_buffer *a = got(pool, 10), *b = got(pool, MIB);
+    errno = 0;
+    ck_assert_ptr_null(bp_buffer_get(pool, SIZE_MAX));
+    ck_assert_int_eq(errno, EINVAL);
+    ck_assert_uint_eq(stats_of(pool).over_quota, 0);
+    give(pool, a);
+    give(pool, b);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* What a thread reserved for later gives way, too, whatever the bound on idle memory. */
+START_TEST(what_is_reserved_gives_way) {
+    static const size_t tiers[] = {1000, 8000};
+    for (size_t idle = 0; idle <= 64 * MIB; idle += 32 * MIB) {
+        bp_options o = options_of(tiers, COUNT_OF(tiers));
+        o.max_idle = idle;
+        o.max_bytes = 20 * 1000;
+        bp_pool *pool = pool_with(&o);
+        bp_buffer *small = got(pool, 1000); /* and 15 more are reserved */
+        bp_buffer *large = got(pool, 8000);
+        bp_buffer *alone = got(pool, 10999);
+        refused(pool, 2);
+        give(pool, small);
+        give(pool, large);
+        give(pool, alone);
+        ASSERT_POOL(pool);
+        bp_pool_destroy(pool);
+    }
+}
+END_TEST
+
+/* A part of what idles is all that is needed: it need not be as much as is asked for. */
+START_TEST(little_idle_memory_gives_way) {
+    static const size_t tiers[] = {64 * KIB};
+    bp_options o = options_of(tiers, 1);
+    o.max_idle = 256 * KIB;
+    o.max_bytes = 1088 * KIB;
+    bp_pool *pool = pool_with(&o);
+    give(pool, got(pool, 64 * KIB));
+    bp_buffer *alone = got(pool, 1088 * KIB);
+    give(pool, alone);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* Below what is owned: nothing is taken from anybody, and what idles gives way at once. */
+START_TEST(lowered_below_what_is_owned) {
+    static const size_t tiers[] = {64 * KIB, 5 * MIB};
+    bp_options o = options_of(tiers, COUNT_OF(tiers));
+    bp_pool *pool = pool_with(&o);
+    bp_buffer *large[4], *small = NULL;
+    for (size_t i = 0; i < 4; i++) large[i] = got(pool, 5 * MIB);
+    give(pool, large[3]);
+    give(pool, large[2]);
+    o.max_bytes = 10 * MIB + 64 * KIB;
+    ck_assert_int_eq(bp_pool_configure(pool, &o, false, NULL), BP_OK);
+    small = got(pool, 64 * KIB);
+    ck_assert_uint_eq(stats_of(pool).owned_bytes, o.max_bytes);
+    o.max_bytes = MIB;
+    ck_assert_int_eq(bp_pool_configure(pool, &o, false, NULL), BP_OK);
+    refused(pool, 1);
+    refused(pool, 3 * MIB);
+    fill(bp_buffer_data(large[0]), 5 * MIB, 1);
+    give(pool, large[1]);
+    refused(pool, 1);
+    ck_assert(filled(bp_buffer_data(large[0]), 5 * MIB, 1));
+    give(pool, large[0]);
+    bp_buffer *b = got(pool, 1);
+    ck_assert_uint_le(stats_of(pool).owned_bytes, o.max_bytes);
+    give(pool, small);
+    give(pool, b);
+    o.max_bytes = BP_NO_LIMIT;
+    ck_assert_int_eq(bp_pool_configure(pool, &o, false, NULL), BP_OK);
+    give(pool, got(pool, 30 * MIB));
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+START_TEST(prewarm_is_charged) {
+    static const size_t tiers[] = {1000, 64 * KIB};
+    bp_tier_limits limits[] = {{BP_NO_LIMIT, 10 * 1000, 1}, {BP_NO_LIMIT, BP_NO_LIMIT, 1}};
+    bp_options o = options_of(tiers, COUNT_OF(tiers));
+    o.limits = limits;
+    o.max_bytes = 128 * KIB + 9999;
+    bp_pool *pool = pool_with(&o);
+    bp_stats before = stats_of(pool);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 1000, 11), BP_ERR_QUOTA);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 64 * KIB, 3), BP_ERR_QUOTA);
+    ASSERT_UNCHANGED(pool, before);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 64 * KIB, 2), BP_OK);
+    before = stats_of(pool);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 1000, 10), BP_ERR_QUOTA);
+    ASSERT_UNCHANGED(pool, before);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 1000, 9), BP_OK);
+    ck_assert_uint_eq(stats_of(pool).over_quota, 0); /* it counts gets */
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* One thread, and room by what it holds: then there is no refusal; no room: then there is one.
+ * Blocks of a slab each, so that no live one pins another. */
+START_TEST(never_without_need) {
+    static const size_t tiers[] = {3 * MIB, 3 * MIB + 512 * KIB, 4 * MIB - 64, 6 * MIB, 9 * MIB};
+    rng r = {seed_of_run("never_without_need")};
+    for (int round = 0; round < 6; round++) {
+        bp_options o = options_of(tiers, COUNT_OF(tiers));
+        o.max_idle = rng_below(&r, 4) ? rng_below(&r, 256) * MIB : 0;
+        o.max_bytes = (20 + rng_below(&r, 60)) * MIB + rng_below(&r, 9);
+        bp_pool *pool = pool_with(&o);
+        bp_buffer *held[32];
+        size_t count = 0, bytes = 0, refusals = 0;
+        for (int i = 0; i < 3000; i++) {
+            if (count > 0 && (count == COUNT_OF(held) || rng_below(&r, 5) < 2)) {
+                size_t at = rng_below(&r, count);
+                bytes -= bp_buffer_capacity(pool, held[at]);
+                give(pool, held[at]);
+                held[at] = held[--count];
+                continue;
+            }
+            size_t n = 2 * MIB + rng_below(&r, 9 * MIB);
+            size_t tier = tier_serving(tiers, COUNT_OF(tiers), n);
+            size_t block = tier < COUNT_OF(tiers) ? tiers[tier] : n;
+            bp_buffer *b = bp_buffer_get(pool, n);
+            ck_assert_msg((b != NULL) == (bytes + block <= o.max_bytes),
+                          "%zu more than %zu bytes of %zu", block, bytes, o.max_bytes);
+            if (b == NULL) {
+                ck_assert_int_eq(errno, EDQUOT);
+                refusals++;
+            } else {
+                held[count++] = b;
+                bytes += block;
+            }
+            ck_assert_uint_le(stats_of(pool).owned_bytes, o.max_bytes);
+        }
+        ck_assert_uint_eq(stats_of(pool).over_quota, refusals);
+        ck_assert_uint_le(stats_of(pool).peak_owned_bytes, o.max_bytes);
+        while (count > 0) give(pool, held[--count]);
+        ASSERT_POOL(pool);
+        bp_pool_destroy(pool);
+    }
+}
+END_TEST
+
+/* What gives way is what is needed, and not all that idles: not in other threads, either. */
+static bp_pool *shared;
+static _Atomic int turn;
+
+static void *trade_once(void *arg) {
+    (void)arg;
+    size_t wrong = 0;
+    bp_buffer *b = bp_buffer_get(shared, 1000);
+    wrong += b == NULL;
+    atomic_store(&turn, 1);
+    while (atomic_load(&turn) != 2) usleep(100);
+    bp_buffer *c = bp_buffer_get(shared, 4 * MIB); /* a slow half: it hears of the shrink */
+    wrong += c == NULL || bp_buffer_release(shared, c) != BP_OK;
+    wrong += bp_buffer_release(shared, b) != BP_OK;
+    return failures(wrong);
+}
+
+/* ---- a tier's quota ---------------------------------------------------------------- */
+
+START_TEST(of_a_tier) {
+    static const size_t tiers[] = {1000, 64 * KIB};
+    bp_tier_limits limits[2] = {free_of[0], free_of[0]};
+    limits[0].max_bytes = 5 * 1000 + 999;
+    bp_options o = options_of(tiers, COUNT_OF(tiers));
+    o.limits = limits;
+    bp_pool *pool = pool_with(&o);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 64 * KIB, 100), BP_OK);
+    bp_buffer *held[5];
+    for (size_t i = 0; i < 5; i++) held[i] = got(pool, 500);
+    uint64_t idle = stats_of(pool).idle_bytes;
+    for (int i = 0; i < 10; i++) refused(pool, 500);
+    ck_assert_uint_eq(stats_of(pool).idle_bytes, idle); /* the others keep theirs */
+    ck_assert_uint_eq(stats_of(pool).trimmed_bytes, 0);
+    give(pool, got(pool, 64 * KIB));
+    give(pool, got(pool, MIB));
+    give(pool, held[4]);
+    held[4] = got(pool, 1000);
+    refused(pool, 1000);
+    limits[0].max_bytes = 999; /* none at all */
+    ck_assert_int_eq(bp_pool_configure(pool, &o, false, NULL), BP_OK);
+    refused(pool, 1);
+    for (size_t i = 0; i < 5; i++) give(pool, held[i]);
+    ck_assert_uint_eq(stats_of(pool).tiers[0].max_bytes, 999);
+    give(pool, got(pool, 1)); /* blocks that are there serve */
+    (void)bp_pool_trim(pool);
+    refused(pool, 1);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* ---- threads ------------------------------------------------------------------------- */
+
+static const size_t mixed[] = {500, 4000, 64 * KIB, MIB, 4 * MIB};
+static _Atomic bool stop;
+static _Atomic uint64_t refusals, gets;
+
+static void *press(void *arg) {
+    rng r = {(uintptr_t)arg * 7919};
+    bp_buffer *held[24];
+    size_t count = 0, wrong = 0;
+    while (!atomic_load(&stop)) {
+        if (count > 0 && (count == COUNT_OF(held) || rng_below(&r, 3) == 0)) {
+            wrong += bp_buffer_release(shared, held[--count]) != BP_OK;
+            continue;
+        }
+        size_t n = rng_below(&r, rng_below(&r, 8) ? 4000 : 5 * MIB);
+        bp_buffer *b = bp_buffer_get(shared, n);
+        if (b) {
+            held[count++] = b;
+            gets++;
+        } else {
+            wrong += errno != EDQUOT;
+            refusals++;
+            if (count > 0) wrong += bp_buffer_release(shared, held[--count]) != BP_OK;
+        }
+    }
+    while (count > 0) wrong += bp_buffer_release(shared, held[--count]) != BP_OK;
+    return failures(wrong);
+}
+
+/* ---- max_waste ------------------------------------------------------------------------ */
+
+/* By the letter of the contract: more than that share unused, and fewer whole pages alone. */
+static bool goes_alone(size_t n, size_t block, double waste) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t pages = n == 0 ? page : (n + page - 1) / page * page;
+    return (double)(block - n) > waste * (double)block && pages < block;
+}
+
+START_TEST(what_wastes_too_much_goes_alone) {
+    static const size_t tiers[] = {100, 4096, 4097, 20000, 65536, 300000};
+    static const double wastes[] = {0, 0.0625, 0.25, 0.5, 0.75, 1};
+    for (size_t w = 0; w < COUNT_OF(wastes); w++) {
+        bp_options o = options_of(tiers, COUNT_OF(tiers));
+        o.max_waste = wastes[w];
+        bp_pool *pool = pool_with(&o);
+        uint64_t alone = 0, alone_bytes = 0, asked = 0, requests = 0;
+        for (size_t n = 0; n <= 300001; n += n < 9000 ? 1 : n < 299000 ? 97 : 1) {
+            size_t tier = tier_serving(tiers, COUNT_OF(tiers), n);
+            size_t block = tier < COUNT_OF(tiers) ? tiers[tier] : n;
+            bool apart = tier == COUNT_OF(tiers) || goes_alone(n, block, wastes[w]);
+            bp_buffer *b = got(pool, n);
+            ck_assert_msg(bp_buffer_is_alone(b) == apart, "%zu of a block of %zu, max_waste %g", n,
+                          block, wastes[w]);
+            ck_assert_uint_eq(bp_buffer_capacity(pool, b), apart ? n : block);
+            give(pool, b);
+            alone += apart;
+            alone_bytes += apart ? n : 0;
+            asked += apart ? 0 : n;
+            requests++;
+        }
+        bp_stats s = stats_of(pool);
+        ck_assert_uint_eq(s.requests, requests);
+        ck_assert_uint_eq(s.discarded, alone);
+        ck_assert_uint_eq(s.discarded_bytes, alone_bytes);
+        ck_assert_uint_eq(s.asked_bytes, asked);
+        ASSERT_POOL(pool);
+        bp_pool_destroy(pool);
+    }
+}
+END_TEST
+
+/* 64 tiers with lengths apart below each of them: the most ranks that there can be. */
+START_TEST(the_most_ranks) {
+    size_t tiers[BP_MAX_TIERS];
+    for (size_t i = 0; i < BP_MAX_TIERS; i++) tiers[i] = (i + 1) * 32 * KIB + i;
+    bp_options o = options_of(tiers, BP_MAX_TIERS);
+    o.max_waste = 0;
+    bp_pool *pool = pool_with(&o);
+    uint64_t served = 0;
+    for (size_t i = 0; i < BP_MAX_TIERS; i++) {
+        for (size_t back = 0; back < 20000; back += 1009) {
+            size_t n = tiers[i] - back;
+            bp_buffer *b = got(pool, n);
+            ck_assert_int_eq(bp_buffer_is_alone(b), goes_alone(n, tiers[i], 0));
+            served += !bp_buffer_is_alone(b);
+            give(pool, b);
+        }
+    }
+    bp_buffer *above = got(pool, tiers[BP_MAX_TIERS - 1] + 1);
+    ck_assert(bp_buffer_is_alone(above));
+    give(pool, above);
+    ck_assert_uint_eq(stats_of(pool).total_get, served);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* A tier's own counts where it is the stricter one. */
+START_TEST(waste_of_a_tier) {
+    static const size_t tiers[] = {16 * KIB, 64 * KIB, 256 * KIB};
+    bp_tier_limits limits[3] = {free_of[0], free_of[0], free_of[0]};
+    limits[1].max_waste = 0.125;
+    limits[2].max_waste = 0.875;
+    bp_options o = options_of(tiers, COUNT_OF(tiers));
+    o.limits = limits;
+    o.max_waste = 0.5;
+    bp_pool *pool = pool_with(&o);
+    static const struct {
+        size_t n;
+        bool alone;
+    } cases[] = {{1, true},         {8 * KIB - 1, true},  {8 * KIB, false},
+                 {16 * KIB, false}, {16 * KIB + 1, true}, {56 * KIB - 1, true},
+                 {56 * KIB, false}, {64 * KIB + 1, true}, {128 * KIB - 1, true},
+                 {128 * KIB, false}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        bp_buffer *b = got(pool, cases[i].n);
+        ck_assert_msg(bp_buffer_is_alone(b) == cases[i].alone, "%zu", cases[i].n);
+        give(pool, b);
+    }
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
+/* ---- a tier's own max_idle ---------------------------------------------------------------- */
+
+static void burst(bp_pool *pool, size_t size, size_t bytes) {
+    size_t count = bytes / size;
+    bp_buffer **held = malloc(count * sizeof *held);
+    ck_assert_ptr_nonnull(held);
+    for (size_t i = 0; i < count; i++) held[i] = got(pool, size);
+    for (size_t i = 0; i < count; i++) give(pool, held[i]);
+    free(held);
+}
+
+int main(void) {
+    Suite *suite = suite_create("quota");
+    TCase *pools = add_case(suite, "pool");
+    tcase_add_test(pools, exactly_at_the_limit);
+    tcase_add_test(pools, one_byte_less_is_one_block_less);
+    tcase_add_test(pools, a_quota_of_nothing_and_of_all);
+    tcase_add_test(pools, what_is_reserved_gives_way);
+    tcase_add_test(pools, little_idle_memory_gives_way);
+    tcase_add_test(pools, lowered_below_what_is_owned);
+    tcase_add_test(pools, prewarm_is_charged);
+    tcase_add_test(pools, never_without_need);
+    TCase *tier = add_case(suite, "tier");
+    tcase_add_test(tier, of_a_tier);
+    TCase *threads = add_case(suite, "threads");
+    TCase *waste = add_case(suite, "waste");
+    tcase_add_test(waste, what_wastes_too_much_goes_alone);
+    tcase_add_test(waste, the_most_ranks);
+    tcase_add_test(waste, waste_of_a_tier);
+    return run_suite(suite);
+}
