@@ -8,12 +8,12 @@
 
 /* Another thread called trim: give up what this cache holds; or tick: what it does not use. */
 static void honour_trim(bp_cache *c) {
-    uint32_t epoch = bp_peek(&c->pool->trim_epoch);
+    uint32_t epoch = bp_acquire(&c->pool->trim_epoch);
     bp__cache_cool(c);
     if (c->trim_seen != epoch) {
         c->trim_seen = epoch;
         bp__cache_flush_all(c);
-        (void)bp__depots_trim(c->pool);
+        (void)bp__depots_shrink(c->pool, bp_peek(&c->pool->trim_to));
     }
 }
 

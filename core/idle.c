@@ -80,8 +80,11 @@ size_t bp__depots_trim(bp_pool *pool) {
     return bytes;
 }
 
-/* The largest blocks first: of them the fewest serve. */
+/* The largest blocks first, where no change gave bins anew: of them the fewest serve. */
 size_t bp__depots_shrink(bp_pool *pool, size_t idle) {
+    if (idle == 0) {
+        return bp__depots_trim(pool);
+    }
     uint64_t before = bp_peek(&pool->trimmed_bytes);
     for (uint32_t t = bp_peek(&pool->bins); t-- > 0 && bp_peek(&pool->depot_bytes) > idle;) {
         bp_depot *d = &pool->depots[t];

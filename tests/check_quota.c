@@ -276,6 +276,24 @@ static void *trade_once(void *arg) {
     return failures(wrong);
 }
 
+START_TEST(shrink_leaves_what_it_says) {
+    static const size_t tiers[] = {1000, 4 * MIB};
+    bp_options o = options_of(tiers, COUNT_OF(tiers));
+    o.max_idle = 256 * MIB;
+    shared = pool_with(&o);
+    ck_assert_int_eq(bp_pool_prewarm(shared, 4 * MIB, 20), BP_OK);
+    pthread_t other;
+    start(&other, trade_once, NULL);
+    while (atomic_load(&turn) != 1) usleep(100);
+    ck_assert_uint_eq(bp_pool_shrink(shared, 60 * MIB), 20 * MIB);
+    ck_assert_uint_le(stats_of(shared).tiers[1].depot, 15);
+    atomic_store(&turn, 2);
+    ck_assert_uint_eq(finish(other), 0);
+    ck_assert_uint_eq(stats_of(shared).tiers[1].depot, 15);
+    bp_pool_destroy(shared);
+}
+END_TEST
+
 /* ---- a tier's quota ---------------------------------------------------------------- */
 
 START_TEST(of_a_tier) {
@@ -457,6 +475,7 @@ int main(void) {
     tcase_add_test(pools, lowered_below_what_is_owned);
     tcase_add_test(pools, prewarm_is_charged);
     tcase_add_test(pools, never_without_need);
+    tcase_add_test(pools, shrink_leaves_what_it_says);
     TCase *tier = add_case(suite, "tier");
     tcase_add_test(tier, of_a_tier);
     TCase *threads = add_case(suite, "threads");
