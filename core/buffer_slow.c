@@ -163,7 +163,7 @@ static void release_uncached(bp_pool *pool, bp_buffer *b) {
         if (pool->closed) {
             (void)bp__depot_trim(pool, d);
         } else {
-            bp__depot_bound(pool, d);
+            (void)bp__depot_bound(pool, d);
             bp__idle_shrink(pool);
         }
         bp_count_publish(&d->gone.put, 1);

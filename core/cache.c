@@ -124,7 +124,7 @@ void bp__cache_flush_bin(bp_cache *c, uint32_t tier) {
         bp_count(&c->slow[tier].flushed, flushed);
     }
     drop_fresh(c, tier);
-    bp__depot_bound(c->pool, d);
+    (void)bp__depot_bound(c->pool, d);
 }
 
 void bp__cache_flush_all(bp_cache *c) {
@@ -248,7 +248,9 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
         bin->top = bin->base + (held - older);
         *bin->top++ = b;
     }
-    bp__depot_bound(c->pool, d);
+    if (bp__depot_bound(c->pool, d)) { /* what this bin has may pin slabs */
+        bp__cache_flush_bin(c, tier);
+    }
     keep_bound(c);
     bp_count_publish(&bin->put, 1);
 }

@@ -174,7 +174,7 @@ void bp__settings_first(bp_pool *pool, const bp_settings *s) {
 static void give_back(bp_pool *pool) {
     uint32_t bins = bp_peek(&pool->bins);
     for (uint32_t i = 0; i < bins; i++) {
-        bp__depot_bound(pool, &pool->depots[i]);
+        (void)bp__depot_bound(pool, &pool->depots[i]);
     }
     bp__idle_shrink(pool);
 }

@@ -129,7 +129,8 @@ size_t bp__depots_trim(bp_pool *pool);                /* of every tier and page 
 size_t bp__depots_shrink(bp_pool *pool, size_t idle); /* until no more idles behind the caches */
 bool bp__idle_over(const bp_pool *pool);              /* max_idle may be exceeded */
 void bp__idle_shrink(bp_pool *pool);                  /* retires empty slabs while that helps */
-void bp__depot_bound(bp_pool *pool, bp_depot *d); /* after blocks came home: the tier's own limit */
+bool bp__depot_bound(
+    bp_pool *pool, bp_depot *d); /* the tier's own limit, when blocks came home; true: still over */
 
 /* from quota.c: what counts against max_bytes. Blocks are counted in d->carved, too; those
  * of page classes count by their buffers' lengths, when these are out. */

@@ -240,7 +240,7 @@ int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
     bp_depot *d = &pool->depots[bin];
     int status = bp__depot_prewarm(pool, d, block, count);
     if (bp_peek(&d->lost)) { /* the table has changed meanwhile */
-        bp__depot_bound(pool, d);
+        (void)bp__depot_bound(pool, d);
     }
     return status;
 }

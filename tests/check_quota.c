@@ -464,6 +464,30 @@ static void burst(bp_pool *pool, size_t size, size_t bytes) {
     free(held);
 }
 
+START_TEST(idle_of_a_tier_is_bounded) {
+    static const size_t tiers[] = {1000, 64 * KIB, MIB, 5 * MIB};
+    static const size_t bounds[] = {0, 5 * MIB, 12 * MIB, 40 * MIB};
+    for (size_t k = 0; k < COUNT_OF(bounds); k++) {
+        bp_tier_limits limits[4] = {free_of[0], free_of[0], free_of[0], free_of[0]};
+        for (size_t t = 0; t < COUNT_OF(tiers); t += 2) limits[t].max_idle = bounds[k];
+        bp_options o = options_of(tiers, COUNT_OF(tiers));
+        o.limits = limits;
+        o.max_idle = 512 * MIB;
+        bp_pool *pool = pool_with(&o);
+        for (size_t t = 0; t < COUNT_OF(tiers); t++) {
+            burst(pool, tiers[t], 64 * MIB);
+            bp_stats s = stats_of(pool);
+            uint64_t idle = s.tiers[t].idle * tiers[t];
+            if (t % 2 == 0) ck_assert_uint_le(idle, bounds[k]);
+            else ck_assert_uint_eq(idle, 64 * MIB / tiers[t] * tiers[t]);
+            ck_assert_uint_eq(s.tiers[t].max_idle, t % 2 == 0 ? bounds[k] : BP_NO_LIMIT);
+        }
+        ASSERT_POOL(pool);
+        bp_pool_destroy(pool);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("quota");
     TCase *pools = add_case(suite, "pool");
@@ -478,6 +502,7 @@ int main(void) {
     tcase_add_test(pools, shrink_leaves_what_it_says);
     TCase *tier = add_case(suite, "tier");
     tcase_add_test(tier, of_a_tier);
+    tcase_add_test(tier, idle_of_a_tier_is_bounded);
     TCase *threads = add_case(suite, "threads");
     TCase *waste = add_case(suite, "waste");
     tcase_add_test(waste, what_wastes_too_much_goes_alone);
