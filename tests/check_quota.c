@@ -488,6 +488,26 @@ START_TEST(idle_of_a_tier_is_bounded) {
 }
 END_TEST
 
+START_TEST(prewarm_keeps_a_tiers_bound) {
+    static const size_t tiers[] = {64 * KIB, MIB};
+    bp_tier_limits limits[2] = {free_of[0], free_of[0]};
+    limits[0].max_idle = MIB;
+    bp_options o = options_of(tiers, COUNT_OF(tiers));
+    o.limits = limits;
+    bp_pool *pool = pool_with(&o);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 64 * KIB, 17), BP_ERR_LIMIT);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 64 * KIB, 12), BP_OK);
+    bp_stats before = stats_of(pool);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 64 * KIB, 12), BP_ERR_LIMIT);
+    ASSERT_UNCHANGED(pool, before);
+    ck_assert_int_eq(bp_pool_prewarm(pool, 64 * KIB, 4), BP_OK);
+    ck_assert_uint_eq(stats_of(pool).tiers[0].idle, 16);
+    ck_assert_int_eq(bp_pool_prewarm(pool, MIB, 12), BP_OK);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("quota");
     TCase *pools = add_case(suite, "pool");
@@ -503,6 +523,7 @@ int main(void) {
     TCase *tier = add_case(suite, "tier");
     tcase_add_test(tier, of_a_tier);
     tcase_add_test(tier, idle_of_a_tier_is_bounded);
+    tcase_add_test(tier, prewarm_keeps_a_tiers_bound);
     TCase *threads = add_case(suite, "threads");
     TCase *waste = add_case(suite, "waste");
     tcase_add_test(waste, what_wastes_too_much_goes_alone);
