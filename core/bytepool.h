@@ -342,7 +342,7 @@ typedef struct bp_stats {
     uint64_t in_use_bytes;      /* their blocks, bytes; oversize ones too */
     uint64_t peak_in_use_bytes; /* sampled as peak_in_use of a tier */
     uint64_t idle_bytes;        /* blocks kept for reuse */
-    uint64_t owned_bytes;       /* = in_use_bytes + idle_bytes */
+    uint64_t owned_bytes;       /* = in_use_bytes + idle_bytes; exact, never above max_bytes */
     uint64_t peak_owned_bytes;  /* highest owned_bytes so far, exact */
     uint64_t reserved_bytes;    /* address space, not memory */
     uint64_t resident_bytes;    /* an estimate of the memory behind it: the blocks that it owns with
@@ -376,8 +376,9 @@ typedef struct bp_stats {
 } bp_stats;
 
 /* One snapshot. While other threads work, in_use may be counted high and never negative, and
- * idle low; get, asked_bytes, waste_bytes, total_get, discarded and the histogram are of one
- * moment for each thread and agree at any time. All equations hold once they are quiet. */
+ * idle low; owned_bytes is exact; get, asked_bytes, waste_bytes, total_get, discarded and the
+ * histogram are of one moment for each thread and agree at any time. All equations hold once they
+ * are quiet. */
 BP_API void bp_pool_stats(bp_pool *pool, bp_stats *out);
 
 /* For bindings; cold. A garbage collector, not the program, is about to give back a handle

@@ -222,7 +222,6 @@ static void add_tier(bp_stats *out, const bp_tier_stats *s) {
     out->waste_bytes += s->waste_bytes;
     out->in_use += s->in_use;
     out->in_use_bytes += s->in_use * s->size;
-    out->idle_bytes += s->idle * s->size;
     out->collected += s->collected;
 }
 
@@ -233,6 +232,13 @@ static void start_from_drained(bp_stats *out, const bp_drained_stats *drained) {
     out->asked_bytes = drained->asked_bytes;
     out->waste_bytes = drained->waste_bytes;
     out->collected = drained->collected;
+}
+
+/* What is owned is known exactly, however high in_use was counted meanwhile. */
+static void split_owned(bp_stats *out, uint64_t owned) {
+    out->owned_bytes = owned;
+    out->in_use_bytes = out->in_use_bytes < owned ? out->in_use_bytes : owned;
+    out->idle_bytes = owned - out->in_use_bytes;
 }
 
 static void snapshot_locked(bp_pool *pool, bp_stats *out) {
@@ -261,7 +267,7 @@ static void snapshot_locked(bp_pool *pool, bp_stats *out) {
     out->discarded_bytes = got.tiers[BP_BIN_NONE].bytes;
     out->in_use += out->discarded - out->discarded_put;
     out->in_use_bytes += bp_peek(&pool->alone_bytes);
-    out->owned_bytes = out->in_use_bytes + out->idle_bytes;
+    split_owned(out, bp_peek(&pool->owned_bytes));
     raise_peaks_locked(pool, &got);
     for (uint32_t i = 0; i < pool->row_count; i++) {
         const bp_depot *d = &pool->depots[pool->rows[i]];

@@ -358,6 +358,31 @@ static void *press(void *arg) {
     return failures(wrong);
 }
 
+START_TEST(never_exceeded_under_threads) {
+    bp_options o = options_of(mixed, COUNT_OF(mixed));
+    o.max_bytes = 24 * MIB;
+    shared = pool_with(&o);
+    pthread_t ids[8];
+    double seconds = SANITIZED ? 2 : 3;
+    for (size_t i = 0; i < COUNT_OF(ids); i++) start(&ids[i], press, (void *)(i + 1));
+    for (bp_stats s = stats_of(shared); s.uptime_seconds < seconds; s = stats_of(shared)) {
+        ck_assert_uint_le(s.owned_bytes, o.max_bytes);
+        ck_assert_uint_le(s.peak_owned_bytes, o.max_bytes);
+        ck_assert_uint_eq(s.in_use_bytes + s.idle_bytes, s.owned_bytes);
+    }
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < COUNT_OF(ids); i++) ck_assert_uint_eq(finish(ids[i]), 0);
+    bp_stats s = stats_of(shared);
+    ck_assert_uint_gt(refusals, 0);
+    ck_assert_uint_gt(gets, 1000);
+    ck_assert_uint_eq(s.over_quota, refusals);
+    ck_assert_uint_eq(s.requests, gets);
+    ck_assert_uint_eq(s.in_use, 0);
+    ASSERT_POOL(shared);
+    bp_pool_destroy(shared);
+}
+END_TEST
+
 /* ---- max_waste ------------------------------------------------------------------------ */
 
 /* By the letter of the contract: more than that share unused, and fewer whole pages alone. */
@@ -525,6 +550,7 @@ int main(void) {
     tcase_add_test(tier, idle_of_a_tier_is_bounded);
     tcase_add_test(tier, prewarm_keeps_a_tiers_bound);
     TCase *threads = add_case(suite, "threads");
+    tcase_add_test(threads, never_exceeded_under_threads);
     TCase *waste = add_case(suite, "waste");
     tcase_add_test(waste, what_wastes_too_much_goes_alone);
     tcase_add_test(waste, the_most_ranks);
