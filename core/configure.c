@@ -151,10 +151,12 @@ static void assign_bins_locked(bp_pool *pool, const bp_settings *s, const uint8_
 }
 
 static void apply_locked(bp_pool *pool, const bp_settings *s, const uint8_t *bins) {
+    if (s->decay < pool->now.decay || s->decay > pool->now.decay) {
+        bp__decay_set(pool, s->decay);
+    }
     pool->now = *s;
     bp_poke(&pool->max_idle, s->max_idle);
     bp_poke(&pool->max_bytes, s->max_bytes);
-    bp_poke(&pool->decay, s->decay);
     bp__cells_age_locked(pool);
     assign_bins_locked(pool, s, bins);
     bp__table_build(&pool->table, s, bins, pool->slow_get);

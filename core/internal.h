@@ -203,6 +203,7 @@ void bp__pool_free(bp_pool *pool);
 size_t bp__pool_trim(bp_pool *pool, bp_cache *c, size_t idle);
 
 /* from decay.c */
+void bp__decay_set(bp_pool *pool, double decay); /* a window of it begins */
 void bp__cache_cool(bp_cache *c); /* in a slow half: gives up what it did not use for a window */
 
 /* from configure.c */
