@@ -90,6 +90,8 @@ static size_t decay_all(bp_pool *pool) {
     bp_add(&pool->windows, 1u);
     if (c != NULL) {
         bp__cache_cool(c);
+    } else {
+        bp__cache_drop_stale(pool);
     }
     size_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) {

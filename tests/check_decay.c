@@ -240,6 +240,27 @@ START_TEST(changes_do_not_hasten) {
 END_TEST
 
 /* The thread that ticks takes up a change, although it gets nothing. */
+START_TEST(tick_takes_a_change_up) {
+    static const size_t other[] = {MIB / 2};
+    bp_options o;
+    bp_options_init(&o);
+    bp_pool *pool = pool_with(DECAY);
+    bp_buffer *b = bp_buffer_get(pool, 1000);
+    ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
+    o.tiers = other;
+    o.tier_count = 1;
+    o.decay = DECAY;
+    ck_assert_int_eq(bp_pool_configure(pool, &o, false, NULL), BP_OK);
+    (void)tick_for(pool, GONE + SLACK, 0);
+    bp_stats s = stats_of(pool);
+    ck_assert_uint_eq(s.owned_bytes, 0);
+    ck_assert_uint_eq(s.drained.get, 1);
+    ck_assert_uint_eq(s.tier_count, 1);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 START_TEST(a_tick_with_nothing_due_is_cheap) {
     bp_pool *pool = pool_with(3600);
     burst(pool, 1000, 4 * MIB);
@@ -337,6 +358,7 @@ int main(void) {
     tcase_add_test(options, the_longest_and_the_shortest);
     tcase_add_test(options, a_change_of_decay_counts_at_once);
     tcase_add_test(options, changes_do_not_hasten);
+    tcase_add_test(options, tick_takes_a_change_up);
     tcase_add_test(options, a_tick_with_nothing_due_is_cheap);
     TCase *threads = add_case(suite, "threads");
     tcase_add_test(threads, several_tick);
