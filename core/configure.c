@@ -181,27 +181,32 @@ static void give_back(bp_pool *pool) {
     bp__idle_shrink(pool);
 }
 
-static bool change_locked(bp_pool *pool, bp_settings *s, bool dry_run, bp_error *e) {
+/* s NULL: back to what was before. */
+static bool change_locked(bp_pool *pool, const bp_settings *s, bool dry_run, bp_error *e) {
     uint8_t bins[BP_MAX_TIERS];
+    bp_settings next = s != NULL ? *s : pool->before;
     bp__tiers_retire_locked(pool);
     if (pool->closed) {
         return refuse(e, BP_ERR_ARG, 0, "pool is closed");
     }
-    if (!choose_bins_locked(pool, s, bins)) {
+    if (next.tier_count == 0) {
+        return refuse(e, BP_ERR_ARG, 0, "there is nothing to roll back to");
+    }
+    if (!choose_bins_locked(pool, &next, bins)) {
         return refuse(e, BP_ERR_LIMIT, 0, "too many tiers of earlier tables still have buffers");
     }
     if (!dry_run) {
         if (!bp__registry_add_locked(pool)) {
             return refuse(e, BP_ERR_LIMIT, 0, "too many pools in this process");
         }
-        s->generation = pool->now.generation + 1;
+        next.generation = pool->now.generation + 1;
         pool->before = pool->now;
-        apply_locked(pool, s, bins);
+        apply_locked(pool, &next, bins);
     }
     return true;
 }
 
-static int change(bp_pool *pool, bp_settings *s, bool dry_run, bp_error *e) {
+static int change(bp_pool *pool, const bp_settings *s, bool dry_run, bp_error *e) {
     pthread_mutex_lock(&bp__registry);
     bool done = change_locked(pool, s, dry_run, e);
     pthread_mutex_unlock(&bp__registry);
@@ -225,14 +230,7 @@ int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error
 int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error) {
     bp_error unasked, *e = error != NULL ? error : &unasked;
     memset(e, 0, sizeof *e);
-    pthread_mutex_lock(&bp__registry);
-    bp_settings s = pool->before;
-    pthread_mutex_unlock(&bp__registry);
-    if (s.generation == 0) {
-        (void)refuse(e, BP_ERR_ARG, 0, "there is nothing to roll back to");
-        return e->status;
-    }
-    return change(pool, &s, dry_run, e);
+    return change(pool, NULL, dry_run, e);
 }
 
 void bp_pool_settings(bp_pool *pool, bp_settings *out) {

@@ -310,6 +310,30 @@ START_TEST(several_threads_change) {
 }
 END_TEST
 
+/* Each goes back to what the one before replaced: the table says how many there were. */
+static void *keep_rolling_back(void *arg) {
+    size_t wrong = 0;
+    bp_settings s;
+    (void)arg;
+    for (int i = 0; i < 2000; i++) {
+        wrong += bp_pool_rollback(shared, false, NULL) != BP_OK;
+        bp_pool_settings(shared, &s);
+        wrong += s.tiers[0] != (s.generation % 2 ? first[0] : second[0]);
+    }
+    return failures(wrong);
+}
+
+START_TEST(several_threads_roll_back) {
+    pthread_t ids[6];
+    shared = pool_of_first();
+    ck_assert_int_eq(change_to(shared, 1), BP_OK);
+    for (size_t i = 0; i < COUNT_OF(ids); i++) start(&ids[i], keep_rolling_back, NULL);
+    for (size_t i = 0; i < COUNT_OF(ids); i++) ck_assert_uint_eq(finish(ids[i]), 0);
+    ck_assert_uint_eq(stats_of(shared).generation, 2 + 6 * 2000);
+    bp_pool_destroy(shared);
+}
+END_TEST
+
 /* ---- slots ---------------------------------------------------------------------------------- */
 
 enum { POOLS = 100, CHANGES = 5000 };
@@ -446,6 +470,7 @@ int main(void) {
     tcase_add_test(threads, a_thread_sleeps_across_many_changes);
     tcase_add_test(threads, fast_halves_take_a_change_up_at_the_next_call);
     tcase_add_test(threads, several_threads_change);
+    tcase_add_test(threads, several_threads_roll_back);
     TCase *slots = add_case(suite, "slots");
     tcase_add_test(slots, more_changes_than_slots);
     tcase_add_test(slots, no_slot_is_free);
