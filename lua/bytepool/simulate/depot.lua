@@ -31,11 +31,16 @@ local UNLISTED, PARTIAL, EMPTY = 0, 1, 2
 ---@field free integer idle blocks
 ---@field owned integer
 ---@field peak_owned integer
+---@field carved integer blocks of all its slabs: owned, and fresh ones that the bin reserved
+---@field low integer least `free` since the window of decay began
+---@field low_before integer and in the window before
+---@field puts_before integer of the tier, up to then
 
 ---@return bytepool.simulate.Depot
 function depot.new(tier, size, canary)
     return {tier = tier, size = size, cut = plan.cut(size, canary), head = false, tail = false, carving = false,
-        free = 0, owned = 0, peak_owned = 0}
+        free = 0, owned = 0, peak_owned = 0, carved = 0, low = 0, low_before = 0,
+        puts_before = 0}
 end
 
 -- ---- the list of slabs ---------------------------------------------------------
@@ -70,6 +75,7 @@ end
 
 local function idle_changed(pool, d, blocks)
     d.free = d.free + blocks
+    if d.free < d.low then d.low = d.free end
     pool.depot_bytes = pool.depot_bytes + blocks * d.size
 end
 
@@ -114,16 +120,22 @@ function depot.give(pool, d, blocks, n)
     idle_changed(pool, d, n)
 end
 
---- Reserves fresh blocks; returns their slab and how many.
+-- What is carved counts against quotas.
+local function carve(pool, d, slab, blocks)
+    slab.carved, d.carved = slab.carved + blocks, d.carved + blocks
+    pool.charged = pool.charged + blocks * d.size
+end
+
+--- Reserves fresh blocks, as many as a bin takes or `most`; returns their slab and how many.
 ---@return bytepool.simulate.Slab
 ---@return integer
-function depot.fresh(pool, d)
+function depot.fresh(pool, d, most)
     local slab = d.carving
     if not slab then
         slab = {depot = d, carved = 0, free = 0, place = UNLISTED, prev = false, next = false}
     end
-    local got = math.min(d.cut.blocks - slab.carved, d.cut.take)
-    slab.carved = slab.carved + got
+    local got = math.min(d.cut.blocks - slab.carved, d.cut.take, most)
+    carve(pool, d, slab, got)
     settle(pool, d, slab)
     d.carving = slab.carved < d.cut.blocks and slab
     return slab, got
@@ -131,7 +143,7 @@ end
 
 --- Takes back what was reserved and not used. One cache reserves at a time, so these are the last carved.
 function depot.unfresh(pool, d, slab, n)
-    slab.carved = slab.carved - n
+    carve(pool, d, slab, -n)
     d.carving = slab.carved > 0 and slab
     settle(pool, d, slab)
 end
@@ -147,6 +159,7 @@ function depot.retire(pool, d)
     if d.carving == slab then d.carving = false end
     local blocks = slab.free
     idle_changed(pool, d, -blocks)
+    carve(pool, d, slab, -blocks)
     d.owned = d.owned - blocks
     pool.owned_bytes = pool.owned_bytes - blocks * d.size
     pool.trimmed_bytes = pool.trimmed_bytes + blocks * d.size

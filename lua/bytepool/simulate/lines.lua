@@ -156,4 +156,29 @@ function lines.add(trace, line)
     return what
 end
 
+--- The trace of an array of sizes and lines.
+---@param given any
+---@return bytepool.simulate.Trace|nil
+---@return string? message without the method's name
+function lines.of_array(given)
+    if type(given) ~= "table" then
+        return nil, ("argument 'trace' must be a table, got %s"):format(options.show(given))
+    end
+    local trace = lines.new()
+    for i = 1, #given do
+        local entry, fault = given[i], nil
+        if type(entry) == "string" then
+            fault = lines.add(trace, entry)
+        elseif options.is_whole(entry, 0, MAX_SIZE) then
+            lines.add_size(trace, entry, 1)
+        else
+            fault = ("must be a whole number from 0 to %s or a line, got %s"):format(options.show(MAX_SIZE),
+                options.show(entry))
+        end
+        if fault then return nil, ("trace[%d]: %s"):format(i, fault) end
+    end
+    if trace.gets == 0 then return nil, "argument 'trace' has no request in it" end
+    return trace
+end
+
 return lines

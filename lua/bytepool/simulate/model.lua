@@ -21,6 +21,7 @@ local own_bytes = depot.own_bytes
 ---@field max_idle integer
 ---@field max_bytes? integer
 ---@field max_waste? number
+---@field decay? number seconds; nil or 0: nothing decays
 ---@field limits? table<integer, {max_idle?: integer, max_bytes?: integer, max_waste?: number}> by tier
 ---@field debug? boolean
 
@@ -83,13 +84,29 @@ local function attach(pool)
     depot.shrink(pool)
 end
 
--- Whether so many bytes more are within the quota, where all that idles may go for them.
-local function within_quota(pool, bytes, limit, owned)
-    if limit and limit.max_bytes and owned + bytes > limit.max_bytes then return false end
-    if not pool.max_bytes or pool.owned_bytes + bytes <= pool.max_bytes then return true end
+-- How many blocks the quotas leave room for, the tier's own and the pool's.
+local function room_of(pool, d)
+    local own, whole = pool.limits[d.tier].max_bytes, pool.max_bytes
+    local blocks = math.huge
+    if own then blocks = plan.div(math.max(own - d.carved * d.size, 0), d.size) end
+    if whole then blocks = math.min(blocks, plan.div(math.max(whole - pool.charged, 0), d.size)) end
+    return blocks
+end
+
+-- All that idles goes for a get that would pass the quota.
+local function make_room(pool)
+    if not pool.max_bytes then return end
     flush(pool)
     depot.trim(pool)
-    return pool.owned_bytes + bytes <= pool.max_bytes
+end
+
+local function reserve(pool, d, bin)
+    local most = room_of(pool, d)
+    if most < 1 then
+        make_room(pool)
+        most = room_of(pool, d)
+    end
+    if most >= 1 then bin.fresh, bin.fresh_left = depot.fresh(pool, d, most) end
 end
 
 -- A block that the bin has not got.
@@ -104,8 +121,8 @@ local function refill(pool, t, bin)
         bin.held = got - 1
         return bin[got]
     end
-    if not within_quota(pool, d.size, pool.limits[t], d.owned * d.size) then return nil end
-    if bin.fresh_left == 0 then bin.fresh, bin.fresh_left = depot.fresh(pool, d) end
+    if bin.fresh_left == 0 then reserve(pool, d, bin) end
+    if bin.fresh_left == 0 then return nil end
     bin.fresh_left = bin.fresh_left - 1
     depot.own(pool, d)
     pool.tiers[t].miss = pool.tiers[t].miss + 1
@@ -121,10 +138,11 @@ local function tier_of(sizes, n)
     return from
 end
 
--- Whether a request is served alone, as its tier's block would leave too much unused.
-local function wastes(pool, t, n)
-    local most, size = pool.limits[t].max_waste or pool.max_waste, pool.sizes[t]
-    return most and size - n > most * size and math.max(plan.round_up(n, PAGE), PAGE) < size
+-- The longest request that a tier's block would leave too much unused for, and that takes less memory alone.
+local function alone_below(size, max_waste)
+    local least = size * (1 - max_waste)
+    local below = least < 1 and 0 or math.ceil(least) - 1
+    return math.min(below, plan.div(size - 1, PAGE) * PAGE)
 end
 
 local function count_in_use(pool, bytes)
@@ -133,8 +151,12 @@ local function count_in_use(pool, bytes)
 end
 
 local function get_alone(pool, n)
-    if not within_quota(pool, n) then return nil end
+    if pool.max_bytes and pool.charged + n > pool.max_bytes then
+        make_room(pool)
+        if pool.charged + n > pool.max_bytes then return nil end
+    end
     own_bytes(pool, n)
+    pool.charged = pool.charged + n
     pool.discarded, pool.discarded_bytes = pool.discarded + 1, pool.discarded_bytes + n
     count_in_use(pool, n)
     return n
@@ -150,7 +172,8 @@ function Model:get(n)
     if not self.bins[1] then attach(self) end
     local t = tier_of(self.sizes, n)
     local block
-    if t > #self.sizes or wastes(self, t, n) then
+    local alone = self.alone[t]
+    if not alone or alone > 0 and n <= alone then
         block = get_alone(self, n)
     else
         local bin, tier = self.bins[t], self.tiers[t]
@@ -193,6 +216,7 @@ function Model:put(block)
     if type(block) == "number" then
         self.discarded_put = self.discarded_put + 1
         self.owned_bytes, self.in_use_bytes = self.owned_bytes - block, self.in_use_bytes - block
+        self.charged = self.charged - block
         return
     end
     local d = block.depot
@@ -214,6 +238,29 @@ function Model:trim()
     depot.trim(self)
 end
 
+-- Gives back what idled behind the caches all through this window and the one before; of a tier that was used
+-- meanwhile one slab stays.
+local function decay(pool, d, puts)
+    local unused = math.min(d.low, d.low_before)
+    local most = d.free - unused
+    if puts ~= d.puts_before then most = math.max(most, d.cut.blocks) end
+    repeat
+        local last = d.tail
+        local fits = last and last.free <= d.free - most
+    until not fits or not depot.retire(pool, d)
+    d.low, d.low_before, d.puts_before = d.free, d.low, puts
+end
+
+--- What pool:tick() does at that time.
+---@param seconds number
+function Model:tick(seconds)
+    if not self.decay or self.decay == 0 or seconds < self.next_window then return end
+    local before = self.trimmed_bytes
+    for t, d in ipairs(self.depots) do decay(self, d, self.tiers[t].put) end
+    self.next_window = seconds + self.decay / 2
+    self.decayed_bytes = self.decayed_bytes + self.trimmed_bytes - before
+end
+
 -- ---- figures -------------------------------------------------------------------------
 
 --- A snapshot, with the names of pool:get_pool_stats(). Peaks of what is in use are exact here.
@@ -222,7 +269,8 @@ function Model:stats()
     local s = {pools = {}, total_get = 0, total_put = 0, asked_bytes = 0, waste_bytes = 0, idle_bytes = 0, in_use = 0,
         hit = 0, miss = 0}
     for _, key in ipairs {"discarded", "discarded_put", "discarded_bytes", "owned_bytes", "peak_owned_bytes",
-        "in_use_bytes", "peak_in_use_bytes", "trimmed_bytes", "trims", "over_quota", "retired"} do
+        "in_use_bytes", "peak_in_use_bytes", "trimmed_bytes", "trims", "over_quota",
+        "decayed_bytes", "retired"} do
         s[key] = self[key]
     end
     for t, tier in ipairs(self.tiers) do
@@ -248,13 +296,16 @@ end
 function model.new(config)
     local pool = setmetatable({
         sizes = config.sizes, limits = {}, max_idle = config.max_idle, max_bytes = config.max_bytes,
-        max_waste = config.max_waste, depots = {}, bins = {}, tiers = {}, shut = false, lease = 0,
-        depot_bytes = 0, empty_slabs = 0, owned_bytes = 0, peak_owned_bytes = 0, in_use_bytes = 0,
+        decay = config.decay, depots = {}, bins = {}, tiers = {}, alone = {}, shut = false, lease = 0,
+        depot_bytes = 0, empty_slabs = 0, charged = 0, decayed_bytes = 0, next_window = 0,
+        owned_bytes = 0, peak_owned_bytes = 0, in_use_bytes = 0,
         peak_in_use_bytes = 0, trimmed_bytes = 0, trims = 0, retired = 0, over_quota = 0,
         discarded = 0, discarded_put = 0, discarded_bytes = 0,
     }, Model)
     for t, size in ipairs(config.sizes) do
-        pool.limits[t] = config.limits and config.limits[t] or {}
+        local limit = config.limits and config.limits[t] or {}
+        pool.limits[t] = limit
+        pool.alone[t] = alone_below(size, math.min(limit.max_waste or 1, config.max_waste or 1))
         pool.depots[t] = depot.new(t, size, config.debug and CANARY or 0)
         pool.tiers[t] = {get = 0, put = 0, miss = 0, in_use = 0, peak_in_use = 0, asked_bytes = 0}
     end

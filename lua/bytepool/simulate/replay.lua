@@ -37,8 +37,8 @@ local function sorted_keys(t)
     return keys
 end
 
---- Replays a trace. What is out at its end goes back then: what waits for a get first, then what has a name,
---- in the order of their gets.
+--- Replays a trace. What is out at its end goes back then: what waits for a get, in the order in which it would
+--- have gone, then what has a name, in the order of the gets.
 ---@param trace bytepool.simulate.Trace
 ---@param pool {get: function, put: function, trim: function, tick?: function}
 ---@param hold integer during how many gets a buffer stays out whose line does not say it
