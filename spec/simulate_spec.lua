@@ -214,7 +214,7 @@ describe("the model of the pool", function()
     ["when it shrinks"] = patched(depot, "shrink", function(shrink)
       return function(pool)
         shrink(pool)
-        if depot.idle_over(pool) then depot.trim(pool) end
+        if depot.idle_over(pool) then depot.trim(pool, 0) end
       end
     end),
     ["unused fresh blocks"] = patched(depot, "unfresh", function()

@@ -188,11 +188,17 @@ function depot.shrink(pool)
     end
 end
 
---- Gives all empty slabs of all tiers back.
-function depot.trim(pool)
-    for _, d in ipairs(pool.depots) do
-        repeat until not depot.retire(pool, d)
+--- Gives empty slabs back, of the largest blocks first, until no more than so many bytes idle behind the cache.
+function depot.trim(pool, idle)
+    for t = #pool.depots, 1, -1 do
+        repeat until pool.depot_bytes <= idle or not depot.retire(pool, pool.depots[t])
     end
+end
+
+--- Gives empty slabs of a tier back, as long as it is over a bound of its own.
+function depot.bound(pool, d, most, cached)
+    if not most then return end
+    repeat until (d.free + cached) * d.size <= most or not depot.retire(pool, d)
 end
 
 return depot

@@ -36,12 +36,20 @@ local function drop_fresh(pool, d, bin)
     bin.fresh_left = 0
 end
 
+local function bound(pool, d)
+    depot.bound(pool, d, pool.limits[d.tier].max_idle, pool.bins[d.tier].planned)
+end
+
+local function flush_bin(pool, t)
+    local d, bin = pool.depots[t], pool.bins[t]
+    if bin.held > 0 then depot.give(pool, d, bin, bin.held) end
+    bin.held = 0
+    drop_fresh(pool, d, bin)
+    bound(pool, d)
+end
+
 local function flush(pool)
-    for t, bin in ipairs(pool.bins) do
-        if bin.held > 0 then depot.give(pool, pool.depots[t], bin, bin.held) end
-        bin.held = 0
-        drop_fresh(pool, pool.depots[t], bin)
-    end
+    for t in ipairs(pool.bins) do flush_bin(pool, t) end
 end
 
 local function set_caps(pool, most)
@@ -49,21 +57,16 @@ local function set_caps(pool, most)
 end
 
 local function shut(pool)
-    local few = plan.div(plan.div(plan.div(pool.max_idle, 4), SLAB), #pool.depots)
+    local few = plan.div(plan.div(plan.div(pool.max_idle, 4), SLAB), pool.ranks)
     flush(pool)
     depot.shrink(pool)
     set_caps(pool, few)
     pool.shut = true
 end
 
-local function over_own_bound(pool, d)
-    local most = pool.limits[d.tier].max_idle
-    return most and (d.free + pool.bins[d.tier].planned) * d.size > most
-end
-
 -- After each slow half of a release.
 local function keep_bound(pool, d)
-    repeat until not over_own_bound(pool, d) or not depot.retire(pool, d)
+    bound(pool, d)
     if not depot.idle_over(pool) then return end
     for t, bin in ipairs(pool.bins) do drop_fresh(pool, pool.depots[t], bin) end
     depot.shrink(pool)
@@ -84,29 +87,31 @@ local function attach(pool)
     depot.shrink(pool)
 end
 
--- How many blocks the quotas leave room for, the tier's own and the pool's.
-local function room_of(pool, d)
-    local own, whole = pool.limits[d.tier].max_bytes, pool.max_bytes
-    local blocks = math.huge
-    if own then blocks = plan.div(math.max(own - d.carved * d.size, 0), d.size) end
-    if whole then blocks = math.min(blocks, plan.div(math.max(whole - pool.charged, 0), d.size)) end
-    return blocks
+local function tier_room(pool, d)
+    local most = pool.limits[d.tier].max_bytes
+    return most and math.max(plan.div(most, d.size) - d.carved, 0) or math.huge
 end
 
--- All that idles goes for a get that would pass the quota.
-local function make_room(pool)
-    if not pool.max_bytes then return end
-    flush(pool)
-    depot.trim(pool)
-end
-
+-- Fresh blocks for a bin, as many as it takes at once; where a quota has no room for these, half as many, and so on.
 local function reserve(pool, d, bin)
-    local most = room_of(pool, d)
-    if most < 1 then
-        make_room(pool)
-        most = room_of(pool, d)
+    local most, whole = d.cut.take, pool.max_bytes or math.huge
+    if most == 2 and (pool.max_bytes or pool.limits[d.tier].max_bytes) then most = 1 end
+    while most > 0 and (most > tier_room(pool, d) or pool.charged + most * d.size > whole) do
+        most = plan.div(most, 2)
     end
-    if most >= 1 then bin.fresh, bin.fresh_left = depot.fresh(pool, d, most) end
+    if most > 0 then bin.fresh, bin.fresh_left = depot.fresh(pool, d, most) end
+end
+
+-- After a get that met a quota: what idles in other tiers gives way. Not for one that is beyond all of it, or over
+-- its tier's own quota.
+local function make_room(pool, n, d)
+    local size, idle = d and d.size or n, pool.depot_bytes
+    if n > idle + pool.lease or d and tier_room(pool, d) == 0 or size > (pool.max_bytes or math.huge) then
+        return false
+    end
+    flush(pool)
+    depot.trim(pool, math.max(idle - size, 0))
+    return true
 end
 
 -- A block that the bin has not got.
@@ -121,8 +126,10 @@ local function refill(pool, t, bin)
         bin.held = got - 1
         return bin[got]
     end
-    if bin.fresh_left == 0 then reserve(pool, d, bin) end
-    if bin.fresh_left == 0 then return nil end
+    if bin.fresh_left == 0 then
+        reserve(pool, d, bin)
+        if bin.fresh_left == 0 then return nil end
+    end
     bin.fresh_left = bin.fresh_left - 1
     depot.own(pool, d)
     pool.tiers[t].miss = pool.tiers[t].miss + 1
@@ -141,7 +148,8 @@ end
 -- The longest request that a tier's block would leave too much unused for, and that takes less memory alone.
 local function alone_below(size, max_waste)
     local least = size * (1 - max_waste)
-    local below = least < 1 and 0 or math.ceil(least) - 1
+    local below = math.floor(least)
+    if below > 0 and below == least then below = below - 1 end
     return math.min(below, plan.div(size - 1, PAGE) * PAGE)
 end
 
@@ -151,46 +159,44 @@ local function count_in_use(pool, bytes)
 end
 
 local function get_alone(pool, n)
-    if pool.max_bytes and pool.charged + n > pool.max_bytes then
-        make_room(pool)
-        if pool.charged + n > pool.max_bytes then return nil end
-    end
+    if pool.max_bytes and pool.charged + n > pool.max_bytes then return nil end
     own_bytes(pool, n)
     pool.charged = pool.charged + n
-    pool.discarded, pool.discarded_bytes = pool.discarded + 1, pool.discarded_bytes + n
-    count_in_use(pool, n)
     return n
+end
+
+local function get_tier(pool, t)
+    local bin = pool.bins[t]
+    if bin.held == 0 then return refill(pool, t, bin) end
+    bin.held = bin.held - 1
+    return bin[bin.held + 1]
 end
 
 local Model = {}
 Model.__index = Model
 
---- A block for n bytes, or nil where it would pass the quota.
+--- A block for n bytes, or nil where it would pass a quota.
 ---@param n integer
 ---@return bytepool.simulate.Block|nil
 function Model:get(n)
     if not self.bins[1] then attach(self) end
     local t = tier_of(self.sizes, n)
-    local block
     local alone = self.alone[t]
-    if not alone or alone > 0 and n <= alone then
-        block = get_alone(self, n)
+    local get, what = get_tier, t
+    if not alone or alone > 0 and n <= alone then get, what, t = get_alone, n, nil end
+    local block = get(self, what)
+    if block == nil and make_room(self, n, self.depots[t]) then block = get(self, what) end
+    if block == nil then
+        self.over_quota = self.over_quota + 1
+    elseif t then
+        local tier = self.tiers[t]
+        tier.get, tier.asked_bytes, tier.in_use = tier.get + 1, tier.asked_bytes + n, tier.in_use + 1
+        if tier.in_use > tier.peak_in_use then tier.peak_in_use = tier.in_use end
+        count_in_use(self, self.sizes[t])
     else
-        local bin, tier = self.bins[t], self.tiers[t]
-        if bin.held > 0 then
-            block = bin[bin.held]
-            bin.held = bin.held - 1
-        else
-            block = refill(self, t, bin)
-        end
-        if block then
-            tier.get, tier.asked_bytes = tier.get + 1, tier.asked_bytes + n
-            tier.in_use = tier.in_use + 1
-            if tier.in_use > tier.peak_in_use then tier.peak_in_use = tier.in_use end
-            count_in_use(self, self.sizes[t])
-        end
+        self.discarded, self.discarded_bytes = self.discarded + 1, self.discarded_bytes + n
+        count_in_use(self, n)
     end
-    if not block then self.over_quota = self.over_quota + 1 end
     return block
 end
 
@@ -235,30 +241,35 @@ end
 function Model:trim()
     self.trims = self.trims + 1
     flush(self)
-    depot.trim(self)
+    depot.trim(self, 0)
 end
 
--- Gives back what idled behind the caches all through this window and the one before; of a tier that was used
--- meanwhile one slab stays.
-local function decay(pool, d, puts)
-    local unused = math.min(d.low, d.low_before)
-    local most = d.free - unused
-    if puts ~= d.puts_before then most = math.max(most, d.cut.blocks) end
-    repeat
-        local last = d.tail
-        local fits = last and last.free <= d.free - most
-    until not fits or not depot.retire(pool, d)
-    d.low, d.low_before, d.puts_before = d.free, d.low, puts
+-- Gives back what idled behind the caches all through this window and the one before. Of a tier that was used
+-- meanwhile, the last slab with idle blocks stays.
+local function decay(pool, d, hot)
+    local surplus, before, gone = math.min(d.low, d.low_before), d.low, 0
+    while d.tail and not (hot and d.head == d.tail) do
+        local blocks = d.tail.free
+        if gone + blocks > surplus or not depot.retire(pool, d) then break end
+        gone = gone + blocks
+    end
+    d.low, d.low_before = d.free, math.max(before - gone, 0)
+    pool.decayed_bytes = pool.decayed_bytes + gone * d.size
 end
 
 --- What pool:tick() does at that time.
 ---@param seconds number
 function Model:tick(seconds)
-    if not self.decay or self.decay == 0 or seconds < self.next_window then return end
-    local before = self.trimmed_bytes
-    for t, d in ipairs(self.depots) do decay(self, d, self.tiers[t].put) end
-    self.next_window = seconds + self.decay / 2
-    self.decayed_bytes = self.decayed_bytes + self.trimmed_bytes - before
+    local now = math.floor(seconds * 1000)
+    if not self.decay or self.decay == 0 or now < self.next_window then return end
+    self.next_window = now + math.floor(self.decay * 500) + 1
+    for t, d in ipairs(self.depots) do
+        local puts = self.tiers[t].put
+        local hot = puts ~= d.puts_before
+        d.puts_before = puts
+        if not hot and self.bins[t] then flush_bin(self, t) end
+        decay(self, d, hot)
+    end
 end
 
 -- ---- figures -------------------------------------------------------------------------
@@ -297,7 +308,7 @@ function model.new(config)
     local pool = setmetatable({
         sizes = config.sizes, limits = {}, max_idle = config.max_idle, max_bytes = config.max_bytes,
         decay = config.decay, depots = {}, bins = {}, tiers = {}, alone = {}, shut = false, lease = 0,
-        depot_bytes = 0, empty_slabs = 0, charged = 0, decayed_bytes = 0, next_window = 0,
+        depot_bytes = 0, empty_slabs = 0, charged = 0, decayed_bytes = 0, next_window = 0, ranks = 0,
         owned_bytes = 0, peak_owned_bytes = 0, in_use_bytes = 0,
         peak_in_use_bytes = 0, trimmed_bytes = 0, trims = 0, retired = 0, over_quota = 0,
         discarded = 0, discarded_put = 0, discarded_bytes = 0,
@@ -306,6 +317,7 @@ function model.new(config)
         local limit = config.limits and config.limits[t] or {}
         pool.limits[t] = limit
         pool.alone[t] = alone_below(size, math.min(limit.max_waste or 1, config.max_waste or 1))
+        pool.ranks = pool.ranks + (pool.alone[t] > (config.sizes[t - 1] or 0) and 2 or 1)
         pool.depots[t] = depot.new(t, size, config.debug and CANARY or 0)
         pool.tiers[t] = {get = 0, put = 0, miss = 0, in_use = 0, peak_in_use = 0, asked_bytes = 0}
     end

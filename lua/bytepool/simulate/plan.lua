@@ -41,11 +41,14 @@ function plan.cut(size, canary)
     return {run = 1, blocks = groups * GROUP + min(rest, GROUP), take = take}
 end
 
--- The most blocks of a size that a cache with that share holds; half of the tier's own bound at most.
+-- What the first cache of a pool may fill of a bound on idle memory.
+local function share_of(max_idle) return div(div(max_idle, 2), 8) end
+
+-- The most blocks of a size that a cache with that share holds, and that the tier's own bound has room for.
 local function most_of(size, share, bound)
     if size > div(share, 8) or size > CELL_MOST then return 0 end
     local most = min(math.max(div(CACHE_BYTES, size), 1), CACHE_BLOCKS)
-    return bound and min(most, div(div(bound, 2), size)) or most
+    return bound and min(most, div(share_of(bound), size)) or most
 end
 
 --- How many blocks of each tier the first cache of a pool may hold, and their bytes.
@@ -55,7 +58,7 @@ end
 ---@return integer[] counts
 ---@return integer lease
 function plan.cache(sizes, max_idle, bounds)
-    local share = div(div(max_idle, 2), 8)
+    local share = share_of(max_idle)
     local bottom = min(div(share, #sizes), FLOOR)
     local counts, lease, want = {}, 0, 0
     for t, size in ipairs(sizes) do
