@@ -76,9 +76,9 @@ slabs given back                  0                  0                  0
   it("takes what bytepool.load_config loads, where there is such", function()
     local before = rawget(bytepool, "load_config")
     local loaded = {}
-    bytepool.load_config = function(path)
-      loaded[#loaded + 1] = path
-      if h.read(path):find "wrong" then return nil, path .. ":1: it is wrong" end
+    bytepool.load_config = function(source)
+      loaded[#loaded + 1] = source.path
+      if h.read(source.path):find "wrong" then return nil, source.path .. ":1: it is wrong" end
       return { tiers = { 512, 4096 }, limits = { bytes = 8192 } }
     end
     local ok, fault = pcall(h.with_file, "-- a config\nreturn {}\n", function(config)

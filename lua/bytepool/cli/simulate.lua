@@ -88,7 +88,7 @@ local function of_file(bytepool, path)
     if not load_config or not is_config(path) then
         return require("bytepool.cli.trace").tiers(bytepool.report, path)
     end
-    local called, config, fault = pcall(load_config, path)
+    local called, config, fault = pcall(load_config, {path = path})
     if called and config then return config end
     return nil, tostring(called and fault or config)
 end
