@@ -82,6 +82,9 @@ describe("a trace", function()
       assert.equal("trace[2]: " .. fault, told)
     end
     assert.equal('trace[2]: "a" is out already', select(2, lines.of_array { "get a 5", "get a 5" }))
+    assert.equal("trace[3]: the trace has more than 1000000000 gets",
+      select(2, lines.of_array { "get a 5", "5 999999999", "get b 5" }))
+    assert.equal("trace[1]: the trace has more than 1000000000 gets", select(2, lines.of_array { "5 9999999999" }))
     assert.equal("trace[2]: the time 1 is before 2", select(2, lines.of_array { "time 2", "time 1" }))
   end)
 end)

@@ -35,6 +35,8 @@ function simulate.define(command)
         :target("max_bytes")
     command:option("--format", "Of the trace's lines: sizes or nginx (combined access log).")
         :argname("FORMAT"):choices({"sizes", "nginx"}):default("sizes")
+    command:epilog("A line of a trace: SIZE [COUNT] [@GETS that come while it is out], get NAME SIZE, put NAME, "
+        .. "time SECONDS (of a tick), or trim.")
     command:argument("files", "Config files, files of tiers (a size on a line) or snapshots; last the trace: a file, "
         .. "or - for standard input."):argname("FILE"):args("*")
 end

@@ -164,7 +164,7 @@ function trace.steps(name, format)
             if format == "sizes" then return lines.add(steps, text) end
             local bytes, wrong = readers[format](text)
             if not bytes then return wrong end
-            lines.add_size(steps, bytes, 1)
+            return lines.add_size(steps, bytes, 1)
         end)
         if not done then return nil, fault end
         if steps.gets == 0 then return nil, place .. ": no request is in it" end

@@ -22,6 +22,7 @@ local size = require "bytepool.size"
 local lines = {}
 
 local MAX_SIZE, MOST = 2 ^ 40, 2 ^ 53
+local MOST_GETS = 1000000000 -- minutes on LuaJIT
 
 ---@alias bytepool.simulate.Kind "size"|"get"|"put"|"time"|"trim"
 
@@ -116,9 +117,16 @@ local function append(trace, kind, bytes, times, hold, name)
     trace.holds[i], trace.names[i] = hold, name
 end
 
---- Appends buffers of a size that was looked at.
-function lines.add_size(trace, bytes, times, hold)
+local function count_gets(trace, times)
     trace.gets = trace.gets + times
+    if trace.gets > MOST_GETS then return ("the trace has more than %d gets"):format(MOST_GETS) end
+end
+
+--- Appends buffers of a size that was looked at.
+---@return string|nil fault
+function lines.add_size(trace, bytes, times, hold)
+    local fault = count_gets(trace, times)
+    if fault then return fault end
     append(trace, "size", bytes, times, hold or false, false)
 end
 
@@ -126,8 +134,9 @@ local adders = {size = lines.add_size}
 
 function adders.get(trace, bytes, name)
     if trace.out[name] then return options.quote(name) .. " is out already" end
-    trace.out[name], trace.gets = true, trace.gets + 1
+    trace.out[name] = true
     append(trace, "get", bytes, false, false, name)
+    return count_gets(trace, 1)
 end
 
 function adders.put(trace, name)
@@ -170,7 +179,7 @@ function lines.of_array(given)
         if type(entry) == "string" then
             fault = lines.add(trace, entry)
         elseif options.is_whole(entry, 0, MAX_SIZE) then
-            lines.add_size(trace, entry, 1)
+            fault = lines.add_size(trace, entry, 1)
         else
             fault = ("must be a whole number from 0 to %s or a line, got %s"):format(options.show(MAX_SIZE),
                 options.show(entry))
