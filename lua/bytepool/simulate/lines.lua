@@ -175,7 +175,7 @@ function lines.of_array(given)
     end
     local trace = lines.new()
     for i = 1, #given do
-        local entry, fault = given[i], nil
+        local entry, fault = given[i]
         if type(entry) == "string" then
             fault = lines.add(trace, entry)
         elseif options.is_whole(entry, 0, MAX_SIZE) then
