@@ -19,7 +19,11 @@ local TIER = { "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached",
 local function real(pool)
   local counted = { in_use = 0, peak = 0 }
   function counted:get(n)
-    local buf = assert(pool:get_buffer(n))
+    local buf, fault = pool:get_buffer(n)
+    if not buf then
+      assert.truthy(fault:find "^over quota", fault)
+      return nil
+    end
     self.in_use = self.in_use + buf:capacity()
     self.peak = math.max(self.peak, self.in_use)
     return buf
@@ -41,9 +45,21 @@ local function figures_of(s, peak)
   return figures
 end
 
+-- The pool that a model's config describes.
+local function pool_of(config)
+  local tiers = {}
+  for i, size in ipairs(config.sizes) do
+    local limit = config.limits and config.limits[i]
+    tiers[i] = limit and { size = size, max_idle = limit.max_idle, max_bytes = limit.max_bytes,
+      max_waste = limit.max_waste } or size
+  end
+  return h.new({ max_idle = config.max_idle, debug = config.debug, max_bytes = config.max_bytes,
+    max_waste = config.max_waste, decay = config.decay }, tiers)
+end
+
 -- Figures of the pool and of the model. The pool is new, and so is the cache that this thread has of it.
 local function both(trace, config, hold)
-  local pool = h.new({ max_idle = config.max_idle, debug = config.debug }, config.sizes)
+  local pool = pool_of(config)
   local counted = real(pool)
   replay(trace, counted, hold or 0)
   local s = h.all_back(pool)
