@@ -3,26 +3,11 @@
 #include <math.h>
 #include <pthread.h>
 
-#include "support.h"
+#include "change.h"
 #include "threads.h"
 
 static const size_t first[] = {100, 1000, 64 * KIB, 5 * MIB};
 static const size_t second[] = {1000, 4096, 64 * KIB};
-
-static bp_options options_of(const size_t *tiers, size_t count) {
-    bp_options o;
-    bp_options_init(&o);
-    o.tiers = tiers;
-    o.tier_count = count;
-    o.max_idle = 64 * MIB;
-    return o;
-}
-
-static bp_pool *pool_with(const bp_options *o) {
-    bp_pool *pool = bp_pool_create(o, NULL);
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
 
 static bp_pool *pool_first(void) {
     bp_options o = options_of(first, COUNT_OF(first));
@@ -34,16 +19,6 @@ static void change(bp_pool *pool, const size_t *tiers, size_t count) {
     bp_error e;
     ck_assert_msg(bp_pool_configure(pool, &o, false, &e) == BP_OK, "%s", e.message);
     ck_assert_int_eq(e.status, BP_OK);
-}
-
-static bp_buffer *got(bp_pool *pool, size_t n) {
-    bp_buffer *b = bp_buffer_get(pool, n);
-    ck_assert_ptr_nonnull(b);
-    return b;
-}
-
-static void give(bp_pool *pool, bp_buffer *b) {
-    ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
 }
 
 static const bp_tier_stats *row(const bp_stats *s, size_t size) {
