@@ -86,24 +86,25 @@ static void retire_locked(bp_pool *pool, uint32_t bin, bp_cell_total got) {
     d->state = BP_UNUSED;
 }
 
+/* Summed after the last look: until then one of them may have been got and counted by a stale
+ * cache, and have come home. */
 void bp__tiers_retire_locked(bp_pool *pool) {
-    uint32_t kept = 0;
-    bp_tally tally;
-    bool summed = false;
+    uint8_t drained[BP_BINS];
+    uint32_t kept = 0, count = 0;
     for (uint32_t i = 0; i < pool->row_count; i++) {
-        uint32_t bin = pool->rows[i];
-        if (pool->depots[bin].state == BP_DRAINING && has_drained_locked(pool, bin)) {
-            if (!summed) {
-                bp__tally_locked(pool, &tally);
-                summed = true;
-            }
-            retire_locked(pool, bin, tally.tiers[bin]);
-            pool->draining--;
-        } else {
-            pool->rows[kept++] = (uint8_t)bin;
-        }
+        uint8_t bin = pool->rows[i];
+        bool gone = pool->depots[bin].state == BP_DRAINING && has_drained_locked(pool, bin);
+        *(gone ? &drained[count++] : &pool->rows[kept++]) = bin;
     }
     pool->row_count = kept;
+    pool->draining -= count;
+    if (count > 0) {
+        bp_tally tally;
+        bp__tally_locked(pool, &tally);
+        for (uint32_t i = 0; i < count; i++) {
+            retire_locked(pool, drained[i], tally.tiers[drained[i]]);
+        }
+    }
 }
 
 /* ---- peaks of what is in use ------------------------------------------------- */
