@@ -144,8 +144,9 @@ void bp__discharge_blocks_locked(bp_pool *pool, bp_depot *d, size_t blocks);
 bool bp__tier_is_full(bp_depot *d);                                        /* of its own quota */
 uint32_t bp__fresh_at_once_locked(const bp_pool *pool, const bp_depot *d); /* that a bin reserves */
 
-/* from prewarm.c */
-int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count); /* size: d's */
+/* from prewarm.c. size: d's, when the caller looked; BP_STALE: it is another tier's by now. */
+#define BP_STALE 1 /* beside the numbers of bp_status */
+int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count);
 
 /* from cache.c */
 bp_cache *bp__cache_new_locked(bp_pool *pool); /* of the registry: by the pool's table */

@@ -76,7 +76,7 @@ static void make_locked(bp_pool *pool, bp_depot *d, size_t count, uint32_t chain
 /* All slabs are taken before the first block is made: then nothing can fail. */
 static int prewarm_locked(bp_pool *pool, bp_depot *d, size_t size, size_t count, uint32_t *chain) {
     if (d->size != size || bp_peek(&d->lost)) {
-        return BP_ERR_ARG; /* the table has changed meanwhile */
+        return BP_STALE;
     }
     if (!tier_fits_locked(d, size, count)) {
         return BP_ERR_LIMIT;
