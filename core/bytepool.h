@@ -105,7 +105,8 @@ typedef struct bp_options {
     size_t max_bytes;             /* quota on what the pool owns, in use and idle, oversize buffers
                                      too, and on what threads reserved of it; BP_NO_LIMIT: none. What
                                      idles elsewhere gives way first; a get over it fails. Blocks that
-                                     idle in the cache of a thread that sleeps can not give way. */
+                                     idle in the cache of a thread that sleeps, or in a slab that a
+                                     live buffer pins, can not give way. */
     double max_waste;             /* 0 to 1: a request that would leave a larger share of its block
                                      unused gets a block of its own, as one above the largest tier
                                      does, where that takes less; 1: none does */
@@ -200,7 +201,8 @@ BP_API void bp_pool_settings(bp_pool *pool, bp_settings *out);
 /* Gives the pool another tier table and other limits while threads go on: each takes them up in
  * its next get or release. Buffers that are out stay valid; a tier of the new table that the old
  * one had keeps its blocks and counters; one that the table lost drains: its blocks go back to
- * the system as they come home. What o says of the rest is not looked at. All or nothing; with
+ * the system as they come home. What idles over a lower bound goes. What o says of the rest is not
+ * looked at. All or nothing; with
  * dry_run only the checks. BP_ERR_ARG. BP_ERR_LIMIT: more than BP_MAX_ROWS tiers, with those
  * that drain, or no slot is free. error may be NULL. */
 BP_API int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error *error);

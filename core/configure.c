@@ -179,6 +179,10 @@ static void give_back(bp_pool *pool) {
         (void)bp__depot_bound(pool, &pool->depots[i]);
     }
     bp__idle_shrink(pool);
+    uint64_t lacks = bp__charge_lacks(pool, 0), idle = bp_peek(&pool->depot_bytes);
+    if (lacks > 0) {
+        (void)bp__pool_trim(pool, NULL, idle > lacks ? (size_t)(idle - lacks) : 0);
+    }
 }
 
 /* s NULL: back to what was before. */

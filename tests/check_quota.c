@@ -141,6 +141,7 @@ START_TEST(lowered_below_what_is_owned) {
     give(pool, large[2]);
     o.max_bytes = 10 * MIB + 64 * KIB;
     ck_assert_int_eq(bp_pool_configure(pool, &o, false, NULL), BP_OK);
+    ck_assert_uint_eq(stats_of(pool).owned_bytes, 10 * MIB);
     small = got(pool, 64 * KIB);
     ck_assert_uint_eq(stats_of(pool).owned_bytes, o.max_bytes);
     o.max_bytes = MIB;
