@@ -81,9 +81,16 @@ static void over_quota(model *m, size_t block, bool alone) {
     must(of_pool || of_tier || s.idle_bytes > 0 || m->stirred, "refused within the quota");
 }
 
-/* What was within stays within. */
+/* What is owned before a get: what this thread reserved by the table before comes home first. */
+static uint64_t owned_by(model *m) {
+    if (m->taken_up != m->now.generation) (void)bp_pool_shrink(m->pool, SIZE_MAX);
+    m->taken_up = m->now.generation;
+    return stats_of(m->pool).owned_bytes;
+}
+
+/* What was within stays within, but for what another thread reserved when more was allowed. */
 static void within_quota(const model *m, uint64_t owned_before) {
-    if (!has_quota(m)) return;
+    if (!has_quota(m) || m->mixed) return;
     uint64_t most = owned_before > m->now.max_bytes ? owned_before : m->now.max_bytes;
     must(stats_of(m->pool).owned_bytes <= most, "owned_bytes went over max_bytes");
 }
@@ -94,7 +101,7 @@ static void get(input *in, bool raw) {
     size_t n = take_length(in, m), capacity = 1;
     bool alone = model_tier(m, n) == m->now.tier_count;
     size_t block = model_block(m, n);
-    uint64_t owned = has_quota(m) ? stats_of(m->pool).owned_bytes : 0;
+    uint64_t owned = has_quota(m) ? owned_by(m) : 0;
     if (live_count == LIVE) return;
     if (block >= 64 * GIB && m->largest >= 64 * GIB) return; /* takes long: one will do */
     errno = 0;
@@ -221,7 +228,6 @@ static void op_burst(input *in) {
     if (tier == m->now.tier_count || m->now.tiers[tier] > 64 * KIB || n == 0) return;
     burst.m = m;
     burst.count = 1 + (count << 2) % COUNT_OF(burst.b);
-    burst.order = burst.count % 7 == 0 ? how & 1 : (how & 3) % 3;
     for (uint64_t i = 0; i < burst.count; i++) {
         bp_buffer *b = burst.b[i] = bp_buffer_get(m->pool, n);
         if (b == NULL && errno == EDQUOT) {
@@ -239,6 +245,7 @@ static void op_burst(input *in) {
     m->live -= burst.count;
     m->live_bytes -= burst.count * m->now.tiers[tier];
     if (burst.count == 0) return;
+    burst.order = burst.count % 7 == 0 ? how & 1 : (how & 3) % 3;
     m->stirred = m->stirred || how & 4;
     if (how & 4 && thread_now == 0) {
         on_helper(burst_release, in);

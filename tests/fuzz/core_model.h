@@ -25,7 +25,7 @@ typedef struct model {
     bool exact;
     row rows[BP_MAX_ROWS], alone, drained; /* drained.size: how many */
     size_t row_count;
-    uint64_t requests, over_quota, recent[RING];
+    uint64_t requests, over_quota, taken_up, recent[RING];
     size_t live, live_bytes, largest, exported;
     unsigned requester; /* the first thread that got something here */
     bool mixed;         /* and another one did too */
