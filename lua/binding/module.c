@@ -2,7 +2,7 @@
  * put FFI bodies in front of the C methods. */
 #include <string.h>
 
-#include "binding.h"
+#include "sandbox.h"
 
 /* type(x): what the library itself makes of a value. */
 static int l_type(lua_State *L) {
@@ -94,6 +94,8 @@ static const luaL_Reg functions[] = {
     {"pacing", bpl_set_pacing},
     {"on_leak", bpl_on_leak},
     {"expect", bpl_expect},
+    {"sandbox", bpl_sandbox_run},
+    {"read_text", bpl_read_text},
     {NULL, NULL},
 };
 

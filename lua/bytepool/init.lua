@@ -15,6 +15,7 @@
 
 local core = require "bytepool.core"
 local options = require "bytepool.options"
+local schema = require "bytepool.config.schema"
 local report = require "bytepool.report"
 local tiers = require "bytepool.tiers"
 
@@ -55,19 +56,6 @@ bytepool.size_stream = core.size_stream
 ---@return "buffer"|"released buffer"|"pool"|"closed pool"|nil
 bytepool.type = core.type
 
-local schema = {
-    name = {type = "string", maxlen = 63},
-    max_idle = {type = "integer", min = 0, max = MAX_SIZE},
-    recent = {type = "table", schema = {
-        size = {type = "integer", min = 0, max = 65536, default = 256},
-        mode = {type = "enum", values = {"relaxed", "exact"}, default = "relaxed"},
-    }},
-    region_size = {type = "integer", min = 0, max = MAX_SIZE},
-    zero = {type = "enum", values = {"get", "release", false}, default = false},
-    debug = {type = "boolean", default = false},
-    leaks = {type = "enum", values = {"off", "simple", "advanced", "paranoid"}, default = "off"},
-}
-
 local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
 
 --- Options of new_pools.
@@ -85,21 +73,65 @@ local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
 ---@field leaks? bytepool.LeakLevel default "off"; see `pool:leak_level`
 
 --- A new pool of byte buffers.
----@param sizes bytepool.Tiers 1 to 64 tier sizes, strictly rising, or a policy that gives them; it runs here,
---- and what it raises passes through
+---@param sizes bytepool.Tiers|bytepool.Config 1 to 64 tier sizes, strictly rising, or a policy that gives them; it
+--- runs here, and what it raises passes through. Or a config, which has the options, too
 ---@param given? bytepool.Options
 ---@return bytepool.Pool|nil pool nil where memory or address space ran out, or the name is taken
 ---@return string? message
 function bytepool.new_pools(sizes, given)
+    if type(sizes) == "table" and rawget(sizes, "tiers") ~= nil then
+        local config = require "bytepool.config"
+        if given ~= nil then error("new_pools: a config has all options, and none may stand beside it", 2) end
+        local checked, fault = config.check("new_pools", sizes)
+        if not checked then error(fault, 2) end
+        sizes, given = config.options_of(checked)
+    end
     local copy, fault = tiers.list(sizes)
     if not copy then error("new_pools: " .. fault, 2) end
-    local values, message = options.check("new_pools", given, schema)
+    local values, message = options.check("new_pools", given, schema.options)
     if not values then error(message, 2) end
     local recent = values.recent
     local pool, why = core.new_pools(copy, values.name, values.max_idle, recent.size, recent.mode == "exact",
         values.region_size, ZERO[values.zero], values.debug)
     if not pool then return nil, why end
     return pool:leak_level(values.leaks)
+end
+
+--- What a config file returns, and `new_pools` takes. Sizes may be strings such as "64MiB" and times such as
+-- "10s" where a program writes it; load_config gives numbers.
+---@class bytepool.Config
+---@field tiers bytepool.Tiers sizes, or tables {size, max_idle, max_bytes, max_waste} in their place, or a policy
+---@field name? string
+---@field limits? {idle?: bytepool.Size, bytes?: bytepool.Size, waste?: number, decay?: number|string, pressure?: any} idle:
+--- bytes kept for reuse; bytes: a quota; waste: from 0 to 1; decay: seconds; pressure: "auto", false or a function
+---@field leaks? bytepool.LeakLevel
+---@field recent? {size?: integer, mode?: "relaxed"|"exact"}
+---@field zero? "get"|"release"|false
+---@field debug? boolean
+---@field region_size? bytepool.Size
+---@field on_tick? fun(stats: bytepool.Stats, pool: any): boolean|nil, any takes a snapshot, and the pool or a table of
+--- functions that stand for its methods. Of a loaded config it returns true and a value; nil and a message where it
+--- failed
+---@field adaptive? table what `policy.adaptive` gives
+
+--- Runs a config file and checks what it returns. The file is Lua without anything that reaches outside:
+-- tables, math, a part of the string library, and `policy`, as bytepool.policy. Memory, instructions and time are
+-- bounded, and a file that goes beyond is refused. Its functions run under the same limits when they are called, each
+-- time anew, and get and give plain data; a policy of its own is one.
+--
+--     return {
+--         name = "bodies",
+--         tiers = policy.power_of_two{from = 512, to = "2MiB"},
+--         limits = {idle = "64MiB", decay = "10s"},
+--     }
+--
+-- A string is a text where it has more than one line or begins with `return` or `--`, else a path.
+---@param source string|{text: string, name?: string}|{path: string} name: what messages call it, by default "config"
+---@return bytepool.Config|nil config with bytes and seconds as numbers and the list of tiers that a policy gave
+---@return string? message each fault on a line, as `bodies.lua:3: limits.idle: expected a number of bytes ..., got "x"`
+function bytepool.load_config(source)
+    local loaded, fault = require("bytepool.config").load(source)
+    return loaded, fault
 end
 
 --- The pool of that name, which this or another Lua state of the process made with
