@@ -21,7 +21,7 @@ local BUCKETS, GRID = 8, 64      -- to an octave: the pool's; of lengths that ar
 local EXACT, DISTINCT = 512, 2048 -- lengths kept as they are where there come to be more than the second
 local LEAST = 1 / 64             -- what counts less is forgotten
 
-local ceil = math.ceil
+local ceil, max = math.ceil, math.max
 
 --- Where a bucket of so many to an octave that holds n ends.
 ---@param n number
@@ -155,11 +155,11 @@ function methods:samples(cap)
         local at = bucket_end(length)
         if sums[at] then put(points, length, sums[at] * weight / (seen[at] + 1)) end
     end
-    if self.largest then at_end(self.largest, LEAST) end -- keeps its tier, however long ago it was
+    if self.largest then at_end(self.largest, 0) end -- keeps its tier, however long ago it was
 
     local whole = {}
     for size, weight in pairs(points) do
-        if size <= most then whole[size] = ceil(weight) end
+        if size <= most then whole[size] = max(1, ceil(weight)) end
     end
     if next(whole) == nil then return nil end
     return samples.of_counts(whole)
