@@ -28,7 +28,8 @@ local pressure = {}
 
 local BAND = 0.1
 local LONGEST = 65536 -- bytes read of a file
-local DEEPEST = 16    -- cgroups around the own one that are looked at
+local DEEPEST = 16    -- cgroups, the own one and around it, that are looked at
+local LONGEST_PATH = 4096 -- bytes of the path of one
 local AGAIN = 64      -- reads until cgroups are looked for again: a process may move, and limits may come
 local UNLIMITED = 2 ^ 60 -- cgroup v1 has a number of pages near 2^63 for no limit
 
@@ -40,10 +41,14 @@ local function read_file(path)
     return text
 end
 
+-- What no kernel writes, such as what would be an infinity, is nothing.
+local function number_of(digits)
+    return digits and #digits <= 20 and tonumber(digits) or nil
+end
+
 -- A file that holds one number; nil for "max" and all else.
 local function read_number(path)
-    local digits = (read_file(path) or ""):match "^%s*(%d+)%s*$"
-    return digits and tonumber(digits)
+    return number_of((read_file(path) or ""):match "^%s*(%d+)%s*$")
 end
 
 -- ---- levels --------------------------------------------------------------------
@@ -82,8 +87,7 @@ local function psi_file(path, of)
         local text = read_file(path) or ""
         local level, why
         for _, line in ipairs {{"some", some}, {"full", full}} do
-            -- No more than 100.00 is ever in there; tonumber's nan and 1e999 are not matched.
-            local figure = tonumber(("\n" .. text):match("\n" .. line[1] .. " avg10=(%d+%.?%d*)"))
+            local figure = number_of(("\n" .. text):match("\n" .. line[1] .. " avg10=(%d+%.?%d*)"))
             if figure then
                 level, why = highest(level, why, line[2](figure),
                     ("PSI memory %s %.1f %%%s"):format(line[1], figure, of))
@@ -105,8 +109,6 @@ local function own_paths(root)
     local v2, v1
     for line in (read_file(root .. "/proc/self/cgroup") or ""):gmatch "[^\n]+" do
         local controllers, path = line:match "^%d+:([^:]*):(/.*)$"
-        -- Seen from inside of a namespace, a path may lead out of what is mounted.
-        if path and ("/" .. path .. "/"):find("/../", 1, true) then path = "/" end
         if controllers == "" then
             v2 = path
         elseif controllers and ("," .. controllers .. ","):find ",memory," then
@@ -125,22 +127,21 @@ local function limit_of(kind, folder)
     return least, name
 end
 
--- Folders of the own cgroup and of those around it; the own one first.
+-- Folders of the own cgroup and of those around it; the own one first. In a container the own one may be
+-- mounted as the root, whatever it is called outside: so the root always is among them.
 local function folders(kind, root, path)
+    local list = {}
     for _, place in ipairs(kind.places) do
-        -- In a container the own cgroup may be mounted as the root, whatever it is called outside.
-        for _, start in ipairs {path, "/"} do
-            local list, at = {}, start:gsub("/+$", "")
-            for _ = 1, DEEPEST do
-                local folder = root .. place .. at
-                if read_number(folder .. kind.used) then list[#list + 1] = folder end
-                if at == "" then break end
-                at = at:gsub("/[^/]*$", "")
-            end
-            if #list > 0 then return list end
+        local at = path:sub(1, LONGEST_PATH):gsub("/+$", "")
+        while #list < DEEPEST do
+            local folder = root .. place .. at
+            if read_number(folder .. kind.used) then list[#list + 1] = folder end
+            if at == "" then break end
+            at = at:gsub("/[^/]*$", "")
         end
+        if #list > 0 then break end
     end
-    return {}
+    return list
 end
 
 -- The folders that count: the two nearest with a limit. And where the own cgroup has its PSI.
@@ -167,7 +168,7 @@ local function fullness(group)
     local figure = limit > 0 and used / limit or 1
     if limit > 0 and figure > 0.8 then -- only then does it matter what of it is cold
         local stat = "\n" .. (read_file(folder .. "/memory.stat") or "")
-        local cold = tonumber(stat:match("\n" .. kind.cold .. " (%d+)"))
+        local cold = number_of(stat:match("\n" .. kind.cold .. " (%d+)"))
         if cold then figure = math.max(0, used - cold) / limit end
     end
     return figure, ("cgroup memory %.0f %% of %s"):format(figure * 100, name)
@@ -178,7 +179,7 @@ end
 ---@alias bytepool.pressure.Reader fun(): number, string level and why
 
 local function root_of(name, given)
-    local values, message = options.check(name, given, {root = {type = "string", maxlen = 4096, default = ""}})
+    local values, message = options.check(name, given, {root = {type = "string", default = ""}})
     if not values then error(message, 3) end
     return values.root
 end
