@@ -215,4 +215,45 @@ function policy.fitted(given)
     return made("fitted", part("fit").best(read, values.tiers, values.align, values.max_waste))
 end
 
+-- ---- adapting ----------------------------------------------------------------
+
+--- A change of tiers that an adaptive policy proposed.
+---@class bytepool.Retune
+---@field time integer of the snapshot
+---@field requests integer since the proposal before
+---@field from integer[] tiers
+---@field to integer[]
+---@field waste_before number of these requests, in proportion to the bytes asked for
+---@field predicted number what `to` would have wasted of them
+---@field why string
+---@field applied? boolean whether the pool had them at the next look
+---@field measured? number what they wasted of what was asked for since then, as far as they were looked at
+
+--- What policy.adaptive makes. One serves one pool.
+---@class bytepool.Adaptive
+---@field look fun(self: bytepool.Adaptive, stats: bytepool.Stats, given?: table): table|nil, string other tiers
+--- for the pool of this snapshot or nil, and why; `given` are its tiers with limits, which those keep that stay
+---@field due fun(self: bytepool.Adaptive, now: number): boolean whether `every` seconds passed since it last was
+---@field log fun(self: bytepool.Adaptive): bytepool.Retune[] what it proposed, the last 32
+---@field last fun(self: bytepool.Adaptive): table|nil time, requests, waste, predicted and why of the last look
+
+--- Tiers that follow the traffic. From each snapshot it learns what was asked for since the one before, lengths
+-- that were seen in recent_lengths exactly, and older requests count less and less. It proposes other tiers where
+-- these would waste less by `gain`, and where the largest size ever asked for still has a tier. Traffic that stays
+-- as it is sees one change, and a few more while the sample grows; where changes follow soon on each other, the
+-- wait between them doubles each time.
+--
+-- It only looks and proposes: who owns the pool takes the snapshots and changes it.
+---@param given? {tiers?: integer, max_waste?: number, gain?: number, every?: number, min_requests?: integer,
+--- align?: bytepool.Size, forget?: integer, cap?: bytepool.Size} tiers: at most so many (16); gain: the least share
+--- of the bytes asked for that a change must save (0.02); max_waste: a share that will do, with as few tiers as it
+--- takes; min_requests: between changes (4000); every: seconds between looks (1); forget: after so many requests
+--- earlier ones count half (8 * min_requests); align: tiers are multiples of it (1); cap: no tier above it
+---@return bytepool.Adaptive
+function policy.adaptive(given)
+    local new, message = part("adaptive").new(given)
+    if not new then error(message, 2) end
+    return new
+end
+
 return policy

@@ -5,7 +5,7 @@
 local root, out = ...
 
 -- File, and what LDoc calls it. A class is what stands under its ---@class line and in its methods.
-local MODULES = { "init", "report", "object_pool", "policy", "ffi" }
+local MODULES = { "init", "report", "object_pool", "policy", "pressure", "ffi" }
 local CLASS_FILES = { "meta/pool", "meta/buffer", "meta/numbers", "meta/scope" }
 
 local function lines_of(path)

@@ -19,6 +19,7 @@ static struct module {
     {"bytepool.size", "lua/bytepool/size.lua", NULL, 0},
     {"bytepool.tiers", "lua/bytepool/tiers.lua", NULL, 0},
     {"bytepool.policy", "lua/bytepool/policy.lua", NULL, 0},
+    {"bytepool.pressure", "lua/bytepool/pressure.lua", NULL, 0},
     {"bytepool.report", "lua/bytepool/report.lua", NULL, 0},
     {"bytepool.report.json", "lua/bytepool/report/json.lua", NULL, 0},
     {"bytepool.report.pools", "lua/bytepool/report/pools.lua", NULL, 0},
