@@ -208,6 +208,20 @@ BP_API int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, b
  * none. */
 BP_API int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error);
 
+/* What was fixed when the pool was made, into those fields of *out; the others stay as they are.
+ * `name` is valid as long as the pool is. */
+BP_API void bp_pool_fixed(bp_pool *pool, bp_options *out);
+
+/* The quota that a get of n bytes would meet, as it is now: for messages about EDQUOT. */
+typedef struct bp_quota {
+    size_t tier;      /* size of the tier whose max_bytes it is; 0: the pool's */
+    size_t max_bytes; /* BP_NO_LIMIT: there is none */
+    size_t held;      /* bytes that count against it */
+    size_t more;      /* bytes that the get would add, if nothing idles that would do */
+} bp_quota;
+
+BP_API void bp_pool_quota(bp_pool *pool, size_t n, bp_quota *out);
+
 /* ---- buffers ------------------------------------------------------------ */
 
 /* A buffer of length n with one reference, which the caller owns. n may be 0.
