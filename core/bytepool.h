@@ -196,6 +196,9 @@ typedef struct bp_settings {
 
 BP_API void bp_pool_settings(bp_pool *pool, bp_settings *out);
 
+/* What bp_pool_rollback goes back to; generation 0: nothing. */
+BP_API void bp_pool_settings_before(bp_pool *pool, bp_settings *out);
+
 /* Gives the pool another tier table and other limits while threads go on: each takes them up in
  * its next get or release. Buffers that are out stay valid; a tier of the new table that the old
  * one had keeps its blocks and counters; one that the table lost drains: its blocks go back to

@@ -68,8 +68,10 @@ local function adaptive_of(value, path, faults)
     local text
     if described and described ~= "adaptive" or type(value) ~= "table" then
         text = "expected policy.adaptive{...}, got " .. (described and "policy." .. described or type(value))
-    elseif not described then
+    elseif not described and type(value.look) == "function" then
         return value -- one that the host has made
+    elseif not described then
+        text = "expected policy.adaptive{...}, or an object with a method look, got a table"
     elseif not adaptive then
         text = "policy.adaptive is not in this version"
     else
@@ -101,26 +103,6 @@ function config.check(where, given)
         list[i] = ("%s: %s: %s"):format(where, fault.path == "" and "the config" or fault.path, text_of(fault))
     end
     return nil, table.concat(list, "\n")
-end
-
---- Whether a value that may be an array of sizes or a policy is a config.
----@param value any
----@return boolean
-function config.is_config(value)
-    return type(value) == "table" and rawget(value, "tiers") ~= nil
-end
-
---- Tiers and options of new_pools out of a checked config. Here is what the core has not got yet: limits but
--- `idle`, limits of tiers, `on_tick` and `adaptive` are checked, and go nowhere.
----@param checked bytepool.Config
----@return integer[] sizes
----@return table options
-function config.options_of(checked)
-    local sizes = {}
-    for i, entry in ipairs(checked.tiers) do sizes[i] = type(entry) == "table" and entry.size or entry end
-    local limits = checked.limits or {}
-    return sizes, {name = checked.name, max_idle = limits.idle, leaks = checked.leaks, recent = checked.recent,
-        zero = checked.zero, debug = checked.debug, region_size = checked.region_size}
 end
 
 -- ---- loading -----------------------------------------------------------------

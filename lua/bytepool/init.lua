@@ -13,10 +13,12 @@
 -- Since 0.1.0.
 -- @module bytepool
 
+local change = require "bytepool.change"
 local core = require "bytepool.core"
 local options = require "bytepool.options"
 local schema = require "bytepool.config.schema"
 local report = require "bytepool.report"
+local settings = require "bytepool.settings"
 local tiers = require "bytepool.tiers"
 
 local bytepool = {}
@@ -33,6 +35,7 @@ bytepool._VERSION = core._VERSION
 ---@type boolean
 bytepool.ffi_bodies = require "bytepool.methods"
 require "bytepool.scope"
+require "bytepool.tick"
 
 --- Reports on pools, see bytepool.report.
 bytepool.report = report
@@ -56,15 +59,21 @@ bytepool.size_stream = core.size_stream
 ---@return "buffer"|"released buffer"|"pool"|"closed pool"|nil
 bytepool.type = core.type
 
-local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
-
 --- Options of new_pools.
 ---@class bytepool.Options
 ---@field name? string for `bytepool.open` and reports, at most 63 bytes; no other open pool may have it
----@field max_idle? integer bytes kept for reuse; default the lesser of 256 MiB and an eighth of the memory
+---@field max_idle? bytepool.Size bytes kept for reuse; default the lesser of 256 MiB and an eighth of the memory
+---@field max_bytes? bytepool.Size a quota on what the pool owns, in use and idle: a get over it returns nil and
+--- "over quota: ..."
+---@field max_waste? number 0 to 1: a request that would leave a larger share of its block unused is served alone, as
+--- one above the largest tier is, where that takes less
+---@field decay? number|string seconds, or "500ms", "10s", "2min" (default 10); 0 for never: pool:tick() gives back
+--- idle memory that nobody needed for so long
+---@field pressure? "auto"|false|fun(): number where pool:tick() learns how scarce memory is: from the system (the
+--- default), not at all, or from a function that returns 0 to 1
 ---@field recent? {size?: integer, mode?: "relaxed"|"exact"} lengths kept, 0 to 65536 (256), and
 --- whether all threads share one order ("exact") or none waits for another ("relaxed", the default)
----@field region_size? integer bytes of address space reserved at once; 0 chooses
+---@field region_size? bytepool.Size bytes of address space reserved at once; 0 chooses
 ---@field zero? "get"|"release"|false whether a block is wiped when it is handed out, or when its
 --- last reference goes; either then costs some 20 ns more and the time to write the block
 ---@field debug? boolean finds bytes written behind a block's capacity, when its last reference goes, and to
@@ -79,22 +88,22 @@ local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
 ---@return bytepool.Pool|nil pool nil where memory or address space ran out, or the name is taken
 ---@return string? message
 function bytepool.new_pools(sizes, given)
+    local flat
     if type(sizes) == "table" and rawget(sizes, "tiers") ~= nil then
-        local config = require "bytepool.config"
         if given ~= nil then error("new_pools: a config has all options, and none may stand beside it", 2) end
-        local checked, fault = config.check("new_pools", sizes)
+        local checked, fault = require("bytepool.config").check("new_pools", sizes)
         if not checked then error(fault, 2) end
-        sizes, given = config.options_of(checked)
+        flat = settings.of_config(checked)
+    else
+        local list, limits = tiers.list(sizes)
+        if not list then error("new_pools: " .. limits, 2) end
+        local values, message = options.check("new_pools", given, schema.options)
+        if not values then error(message, 2) end
+        flat = settings.of_options(tiers.join(list, limits), values)
     end
-    local copy, fault = tiers.list(sizes)
-    if not copy then error("new_pools: " .. fault, 2) end
-    local values, message = options.check("new_pools", given, schema.options)
-    if not values then error(message, 2) end
-    local recent = values.recent
-    local pool, why = core.new_pools(copy, values.name, values.max_idle, recent.size, recent.mode == "exact",
-        values.region_size, ZERO[values.zero], values.debug)
+    local pool, why = core.new_pools(flat)
     if not pool then return nil, why end
-    return pool:leak_level(values.leaks)
+    return change.begin(pool, flat)
 end
 
 --- What a config file returns, and `new_pools` takes. Sizes may be strings such as "64MiB" and times such as

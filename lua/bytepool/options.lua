@@ -13,6 +13,7 @@
 -- Since 0.1.0.
 -- @module bytepool.options
 
+local duration = require "bytepool.duration"
 local size = require "bytepool.size"
 
 local options = {}
@@ -106,15 +107,9 @@ end
 -- For what its own reader looks through.
 function checkers.any(v) return v end
 
-local SECONDS = {ms = 0.001, s = 1, min = 60, h = 3600}
-
 -- Seconds, or a string such as "500ms".
 function checkers.duration(v, rule)
-    local seconds = v
-    if type(v) == "string" then
-        local digits, unit = v:match("^(%d+)(%l+)$")
-        seconds = digits and #digits <= 9 and SECONDS[unit] and tonumber(digits) * SECONDS[unit]
-    end
+    local seconds = duration.of(v)
     if type(seconds) == "number" and seconds >= 0 and seconds <= rule.max then return seconds end
     return nil, ('seconds from 0 to %s or a string with a unit, ms, s, min or h, such as "10s"'):format(
         show_number(rule.max)), options.show(v, true)

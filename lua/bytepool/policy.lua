@@ -27,20 +27,23 @@ local function part(name) return require("bytepool.policy." .. name) end
 local MAX_TIERS = core.max_tiers
 
 ---@alias bytepool.Size integer|string bytes, or a string such as "64KiB"
----@alias bytepool.Tiers bytepool.Size[]|fun(): bytepool.Size[]|bytepool.Policy
+---@alias bytepool.Tiers (bytepool.Size|bytepool.Tier)[]|fun(): (bytepool.Size|bytepool.Tier)[]|bytepool.Policy
 ---@alias bytepool.Requests integer[]|table<integer, integer>|bytepool.Bucket[]|bytepool.Stats
+
+--- A tier with limits of its own.
+---@class bytepool.Tier
+---@field size bytepool.Size
+---@field max_idle? bytepool.Size bytes of its blocks kept for reuse
+---@field max_bytes? bytepool.Size a quota on what its blocks take, in use and idle
+---@field max_waste? number 0 to 1: a request that would leave a larger share of a block unused is served alone
 
 --- A policy as a table.
 ---@class bytepool.Policy
----@field sizes fun(self: bytepool.Policy): bytepool.Size[] the tiers, strictly rising
+---@field sizes fun(self: bytepool.Policy): (bytepool.Size|bytepool.Tier)[] the tiers, strictly rising
 ---@field name? string
 
-local function made(name, sizes)
-    return {name = name, sizes = function()
-        local copy = {}
-        for i, size in ipairs(sizes) do copy[i] = size end
-        return copy
-    end}
+local function made(name, sizes, limits)
+    return {name = name, sizes = function() return tiers.join(sizes, limits or {}) end}
 end
 
 -- Whom the errors blame: the caller of the function of this file that calls it.
@@ -59,9 +62,9 @@ local function by_series(name, given, schema)
 end
 
 local function listed(name, given, argument)
-    local sizes, fault = tiers.list(given, tiers.MOST, argument)
-    if not sizes then error(("%s: %s"):format(name, fault), 3) end
-    return sizes
+    local sizes, limits = tiers.list(given, tiers.MOST, argument)
+    if not sizes then error(("%s: %s"):format(name, limits), 3) end
+    return sizes, limits
 end
 
 -- ---- ready ones --------------------------------------------------------------
@@ -117,31 +120,33 @@ end
 
 -- ---- composing ---------------------------------------------------------------
 
---- All sizes of several policies. They run here.
+--- All sizes of several policies. They run here. A tier that several have with limits gets those of the last.
 ---@param ... bytepool.Tiers at least one
 ---@return bytepool.Policy
 function policy.merge(...)
-    local arrays = {}
+    local arrays, limits = {}, {}
     if select("#", ...) == 0 then error("merge: takes at least one policy or array of sizes", 2) end
     for i = 1, select("#", ...) do
-        arrays[i] = listed("merge", (select(i, ...)), tostring(i))
+        local sizes, own = listed("merge", (select(i, ...)), tostring(i))
+        arrays[i] = sizes
+        for bytes, entry in pairs(own) do limits[bytes] = entry end
     end
-    return made("merge", part("series").union(arrays))
+    return made("merge", part("series").union(arrays), limits)
 end
 
 --- No more than so many tiers, no tier above a size, or both. Where there are too many tiers, those go whose
 -- next larger one is nearest in proportion, and the largest stays. Where there are too large ones, the limit
--- takes their place. The policy runs here.
+-- takes their place. Tiers that stay keep their limits. The policy runs here.
 ---@param given_policy bytepool.Tiers of up to 4096 sizes
 ---@param limit integer|{tiers?: integer, to?: bytepool.Size} 1 to 64 tiers, or a table
 ---@return bytepool.Policy
 function policy.cap(given_policy, limit)
     if limit == nil then error("cap: argument 'limit' must be a number of tiers or a table, got nil", 2) end
     local values = checked("cap", type(limit) == "table" and limit or {tiers = limit}, schemas.cap)
-    local sizes = listed("cap", given_policy, "policy")
+    local sizes, limits = listed("cap", given_policy, "policy")
     if values.to then sizes = part("series").below(sizes, values.to) end
     if values.tiers then sizes = part("series").thin(sizes, values.tiers) end
-    return made("cap", sizes)
+    return made("cap", sizes, limits)
 end
 
 --- The sizes that a policy gives, looked through as a pool does it.

@@ -21,20 +21,26 @@ local function recent(default_size, default_mode)
     }}
 end
 
+local function bytes(min) return {type = "size", min = min, max = MAX_SIZE} end
+
+local share = {type = "number", min = 0, max = 1}
+local decay = {type = "duration", max = 1e9}
+local pressure = {type = "choice", values = {"auto", false}}
+
 --- Options of new_pools, with their defaults.
 schema.options = {
     name = name,
-    max_idle = {type = "integer", min = 0, max = MAX_SIZE},
+    max_idle = bytes(0),
+    max_bytes = bytes(1),
+    max_waste = share,
+    decay = decay,
+    pressure = pressure,
     recent = recent(256, "relaxed"),
-    region_size = {type = "integer", min = 0, max = MAX_SIZE},
+    region_size = bytes(0),
     zero = {type = "enum", values = zero.values, default = false},
     debug = {type = "boolean", default = false},
     leaks = {type = "enum", values = leaks.values, default = "off"},
 }
-
-local function bytes(min) return {type = "size", min = min, max = MAX_SIZE} end
-
-local share = {type = "number", min = 0, max = 1}
 
 --- An entry of a tier list that is a table.
 schema.entry = {
@@ -48,8 +54,8 @@ local limits = {
     idle = bytes(0),
     bytes = bytes(1),
     waste = share,
-    decay = {type = "duration", max = 1e9},
-    pressure = {type = "choice", values = {"auto", false}},
+    decay = decay,
+    pressure = pressure,
 }
 
 --- A config. What is absent stays absent: its default is the pool's business.

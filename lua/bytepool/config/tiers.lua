@@ -139,13 +139,13 @@ function composed.merge(path, faults, args, reading)
     end
     local lists = {}
     for i = 1, args.n do
-        lists[#lists + 1] = read(args[i], options.join(path, i), faults, reading, tier_lists.MOST, true)
+        lists[#lists + 1] = read(args[i], options.join(path, i), faults, reading, tier_lists.MOST)
     end
     return #lists == args.n and made("merge", path, faults, unpack(lists)) or nil
 end
 
 function composed.cap(path, faults, args, reading)
-    local list = read(args[1], options.join(path, 1), faults, reading, tier_lists.MOST, true)
+    local list = read(args[1], options.join(path, 1), faults, reading, tier_lists.MOST)
     local before, limit = #faults, args[2]
     local limit_path = options.join(path, 2)
     if type(limit) == "table" then
