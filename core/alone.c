@@ -11,7 +11,8 @@
 
 static bp_buffer *from_class(bp_pool *pool, bp_depot *d) {
     bp_buffer *b = NULL;
-    if (bp__depot_take(pool, d, &b, 1) == 1 || bp__depot_fresh(pool, d, 1, &b) == 1) {
+    if (bp__depot_take(pool, d, BP_ANY_TABLE, &b, 1) == 1 ||
+        bp__depot_fresh(pool, d, BP_ANY_TABLE, 1, &b) == 1) {
         return b;
     }
     return NULL;

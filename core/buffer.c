@@ -4,10 +4,10 @@
 BP_HOT bp_buffer *bp_buffer_get(bp_pool *pool, size_t n) {
     bp_cache *c = bp__cache_of(pool);
     if (BP_LIKELY(c != NULL)) {
-        bp_place at = bp__place_of(c, n);
+        bp_spot at = bp__spot_of(c, n);
         bp_buffer *b = bp__cache_get(c, at.bin, n, 1);
         if (BP_LIKELY(b != NULL)) {
-            return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, at, b) : b;
+            return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, bp__place_of(c, at), b) : b;
         }
     }
     return bp__buffer_get_slow(pool, n, 1);
@@ -40,15 +40,16 @@ BP_HOT int bp_buffer_release(bp_pool *pool, bp_buffer *b) {
 BP_HOT void *bp_raw_get(bp_pool *pool, size_t n, size_t *capacity) {
     bp_cache *c = bp__cache_of(pool);
     if (BP_LIKELY(c != NULL)) {
-        bp_place at = bp__place_of(c, n);
+        bp_spot at = bp__spot_of(c, n);
         bp_buffer *b = bp__cache_get(c, at.bin, n, BP_RAW_REF);
         if (BP_LIKELY(b != NULL)) {
             c->raw_last = b;
             if (capacity != NULL) {
-                *capacity = bp_peek(&pool->sizes[at.bin]);
+                *capacity = bp_peek(&pool->sizes[b->bin]);
             }
             void *data = bp_buffer_data(b);
-            return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, at, data) : data;
+            return bp__cell_count(c, at.cell, n) ? bp__cell_fold(c, bp__place_of(c, at), data)
+                                                 : data;
         }
     }
     return bp__raw_get_slow(pool, n, capacity);

@@ -30,7 +30,7 @@ static bool make_room(bp_cache *c, uint32_t bin, size_t n) {
     bp_pool *pool = c->pool;
     size_t size = bin == BP_BIN_NONE ? n : bp_peek(&pool->sizes[bin]);
     size_t idle = (size_t)bp_peek(&pool->depot_bytes);
-    if (n > idle + bp_peek(&pool->leased)) {
+    if (errno == ESTALE || n > idle + bp_peek(&pool->leased)) {
         return false;
     }
     if (errno != EDQUOT) {
@@ -43,25 +43,46 @@ static bool make_room(bp_cache *c, uint32_t bin, size_t n) {
     return true;
 }
 
+/* The calling thread's cache, made where it has none; NULL: errno. */
+static bp_cache *cache_for(bp_pool *pool) {
+    bp_cache *c = bp__cache_of(pool);
+    if (c == NULL) {
+        c = bp__cache_attach(pool);
+    }
+    if (c == NULL) {
+        errno = bp_peek(&pool->slot) == 0 ? EINVAL : ENOMEM;
+        return NULL;
+    }
+    honour_trim(c);
+    return c;
+}
+
+/* A block, and by which cache and in what place. Where the table changes on the way, it begins
+ * again: the slot it reads then is the new one. */
+static bp_buffer *find_block(bp_pool *pool, size_t n, bp_cache **c, bp_place *at) {
+    bp_buffer *b;
+    do {
+        *c = cache_for(pool);
+        if (*c == NULL) {
+            return NULL;
+        }
+        *at = bp__table_search(&(*c)->table, n);
+        b = block_for(*c, at->bin, n);
+        if (b == NULL && make_room(*c, at->bin, n)) {
+            b = block_for(*c, at->bin, n);
+        }
+    } while (b == NULL && errno == ESTALE);
+    return b;
+}
+
 bp_buffer *bp__buffer_get_slow(bp_pool *pool, size_t n, uint32_t refs) {
     if (n > BP_MAX_SIZE) {
         errno = EINVAL;
         return NULL;
     }
-    bp_cache *c = bp__cache_of(pool);
-    if (c == NULL) {
-        c = bp__cache_attach(pool);
-        if (c == NULL) {
-            errno = bp_peek(&pool->slot) == 0 ? EINVAL : ENOMEM;
-            return NULL;
-        }
-    }
-    honour_trim(c);
-    bp_place at = bp__table_search(&c->table, n);
-    bp_buffer *b = block_for(c, at.bin, n);
-    if (b == NULL && make_room(c, at.bin, n)) {
-        b = block_for(c, at.bin, n);
-    }
+    bp_cache *c = NULL;
+    bp_place at = {BP_BIN_NONE, 0};
+    bp_buffer *b = find_block(pool, n, &c, &at);
     if (b == NULL) {
         bp_add(&pool->over_quota, errno == EDQUOT ? 1u : 0u);
         return NULL;

@@ -182,8 +182,8 @@ static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
     bp_buffer *one[1];
     uint32_t cap = bin->cap;
     bp_buffer **out = cap > 0 ? bin->base : one;
-    uint32_t got =
-        bp__depot_take(c->pool, &c->pool->depots[tier], out, cap > 0 ? trade_of(cap) : 1);
+    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[tier], c->table.generation, out,
+                                  cap > 0 ? trade_of(cap) : 1);
     if (got == 0) {
         return NULL;
     }
@@ -203,8 +203,7 @@ bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
         return b;
     }
     if (bin->fresh_left == 0) {
-        uint32_t most = bp__fresh_at_once(c->pool, d);
-        bin->fresh_left = bp__depot_fresh(c->pool, d, most, &bin->fresh);
+        bin->fresh_left = bp__depot_fresh(c->pool, d, c->table.generation, 0, &bin->fresh);
         if (bin->fresh_left == 0) {
             return NULL;
         }

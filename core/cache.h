@@ -9,16 +9,16 @@
 #include "internal.h"
 
 /* The bucket of m: its power of two and the three bits below the highest. */
-BP_INLINE uint32_t bp__bucket(size_t m) {
+BP_INLINE size_t bp__bucket(size_t m) {
 #if defined(__GNUC__)
-    uint32_t e = 63u ^ (uint32_t)__builtin_clzll((unsigned long long)m | 8u);
+    size_t e = 63u ^ (size_t)__builtin_clzll((unsigned long long)m | 8u);
 #else
-    uint32_t e = 3;
+    size_t e = 3;
     while (e < 63 && ((uint64_t)m >> (e + 1)) != 0) {
         e++;
     }
 #endif
-    return (uint32_t)((uint64_t)m >> (e - 3u)) + e * 8u - 24u;
+    return (m >> (e - 3u)) + e * 8u - 24u;
 }
 
 /* The least m of a bucket. */
@@ -26,17 +26,32 @@ BP_INLINE uint64_t bp__bucket_least(uint32_t bucket) {
     return bucket < 8 ? bucket : (uint64_t)(8 + bucket % 8) << (bucket / 8 - 1);
 }
 
+/* Where a fast get looks, and counts. */
+typedef struct bp_spot {
+    bp_bin *bin;
+    size_t cell;
+} bp_spot;
+
+BP_INLINE bp_bin *bp__bin_at(bp_cache *c, size_t bytes) {
+    return (bp_bin *)(void *)((char *)c->bins + bytes);
+}
+
 /* The bin and the cell of n >= 1, by this cache's own table. What no tier serves gets
  * BP_BIN_NONE, which is empty; so does n = 0, which wraps to the last bucket. The cell: bucket
  * and rank grow with n, so no other pair of them has the same sum. */
-BP_INLINE bp_place bp__place_of(const bp_cache *c, size_t n) {
-    uint32_t bucket = bp__bucket(n - 1);
-    uint32_t entry = c->table.entries[bucket];
-    uint32_t rank = entry >> 8, bin = entry & 255u;
+BP_INLINE bp_spot bp__spot_of(bp_cache *c, size_t n) {
+    size_t bucket = bp__bucket(n - 1);
+    size_t entry = c->table.entries[bucket];
+    size_t rank = entry >> 16;
+    bp_bin *bin = bp__bin_at(c, entry & 0xffffu);
     while (BP_UNLIKELY(c->table.ends[rank] < n)) {
-        bin = c->table.bins[++rank];
+        bin = &c->bins[c->table.bins[++rank]];
     }
-    return (bp_place){bin, bucket + rank};
+    return (bp_spot){bin, bucket + rank};
+}
+
+BP_INLINE bp_place bp__place_of(const bp_cache *c, bp_spot at) {
+    return (bp_place){(uint32_t)(at.bin - c->bins), (uint32_t)at.cell};
 }
 
 /* NULL where this thread has none yet, or the pool is closed. */
@@ -79,8 +94,8 @@ BP_INLINE void bp__cache_issue(bp_cache *c, bp_buffer *b, size_t n, uint32_t ref
 }
 
 /* A block or NULL: then the slow half goes on. The caller counts the get in its cell. */
-BP_INLINE bp_buffer *bp__cache_get(bp_cache *c, uint32_t bin, size_t n, uint32_t refs) {
-    bp_buffer *b = bp__bin_pop(&c->bins[bin]);
+BP_INLINE bp_buffer *bp__cache_get(bp_cache *c, bp_bin *bin, size_t n, uint32_t refs) {
+    bp_buffer *b = bp__bin_pop(bin);
     if (BP_LIKELY(b != NULL)) {
         bp__cache_issue(c, b, n, refs);
     }
@@ -88,7 +103,7 @@ BP_INLINE bp_buffer *bp__cache_get(bp_cache *c, uint32_t bin, size_t n, uint32_t
 }
 
 /* Counts a get of n bytes, BP_CELL_MOST at most; true: bp__cell_fold must follow. */
-BP_INLINE bool bp__cell_count(bp_cache *c, uint32_t cell, size_t n) {
+BP_INLINE bool bp__cell_count(bp_cache *c, size_t cell, size_t n) {
     return BP_UNLIKELY(bp_count_signed(&c->cells[cell], BP_CELL_ONE + n));
 }
 

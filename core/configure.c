@@ -92,11 +92,11 @@ static void open_bin_locked(bp_pool *pool, uint32_t bin, size_t size, uint64_t g
     bp__lock(&d->lock);
     bp__depot_plan(pool, bin, size);
     d->low = d->low_before = 0;
+    d->born = generation;
     pthread_mutex_unlock(&d->lock);
     bp_poke(&d->leased, 0u);
     bp_poke(&pool->sizes[bin], size);
     d->put_before = 0;
-    d->born = generation;
     if (bin >= bp_peek(&pool->bins)) {
         bp_poke(&pool->bins, bin + 1);
     }
@@ -104,6 +104,13 @@ static void open_bin_locked(bp_pool *pool, uint32_t bin, size_t size, uint64_t g
 
 static int by_size(const bp_pool *pool, uint32_t a, uint32_t b) {
     return pool->depots[a].size < pool->depots[b].size ? -1 : 1;
+}
+
+/* Under the depot's lock: from then on it gives nothing to a thread that has not seen the change. */
+static void mark_lost_locked(bp_depot *d) {
+    bp__lock(&d->lock);
+    bp_poke(&d->lost, d->state == BP_DRAINING);
+    pthread_mutex_unlock(&d->lock);
 }
 
 static void list_rows_locked(bp_pool *pool) {
@@ -134,15 +141,13 @@ static void assign_bins_locked(bp_pool *pool, const bp_settings *s, const uint8_
             pool->draining--;
         }
         d->state = BP_SERVING;
-        bp_poke(&d->lost, false);
         bp_poke(&d->max_idle, s->limits[i].max_idle);
         bp_poke(&d->max_bytes, s->limits[i].max_bytes);
     }
-    for (uint32_t i = 0; i < pool->row_count; i++) {
-        bp_depot *d = &pool->depots[pool->rows[i]];
-        bp_poke(&d->lost, d->state == BP_DRAINING);
-    }
     list_rows_locked(pool);
+    for (uint32_t i = 0; i < pool->row_count; i++) {
+        mark_lost_locked(&pool->depots[pool->rows[i]]);
+    }
 }
 
 static void apply_locked(bp_pool *pool, const bp_settings *s, const uint8_t *bins) {

@@ -30,7 +30,7 @@ static bool is_hot_locked(bp_pool *pool, uint32_t bin) {
 /* Of a hot tier the last slab that has free blocks stays. */
 static size_t decay_depot(bp_pool *pool, bp_depot *d, bool hot) {
     uint32_t chain = BP_NO_SLAB;
-    uint64_t gone = 0;
+    uint64_t gone = 0, bytes;
     bp__lock(&d->lock);
     uint64_t surplus = d->low < d->low_before ? d->low : d->low_before;
     d->low_before = d->low;
@@ -43,9 +43,10 @@ static size_t decay_depot(bp_pool *pool, bp_depot *d, bool hot) {
     }
     d->low = bp_peek(&d->free);
     d->low_before = d->low_before > gone ? d->low_before - gone : 0;
+    bytes = gone * d->size;
     pthread_mutex_unlock(&d->lock);
     bp__chain_give(pool, chain);
-    return (size_t)gone * d->size;
+    return (size_t)bytes;
 }
 
 static size_t decay_all(bp_pool *pool) {

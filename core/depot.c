@@ -126,13 +126,23 @@ static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s,
     return got;
 }
 
-uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n) {
+/* A thread that a change overtook on its way here knows the bin as another tier's. */
+static bool is_stale_locked(const bp_depot *d, uint64_t generation) {
+    if (bp_peek(&d->lost) || d->born > generation) {
+        errno = ESTALE;
+        return true;
+    }
+    return false;
+}
+
+uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, uint64_t generation, bp_buffer **out,
+                        uint32_t n) {
     uint32_t got = 0;
     if (bp_peek(&d->free) == 0) {
         return 0; /* stale at worst: then a fresh block is made */
     }
     bp__lock(&d->lock);
-    while (got < n && d->head != BP_NO_SLAB) {
+    while (got < n && d->head != BP_NO_SLAB && !is_stale_locked(d, generation)) {
         uint32_t slab = d->head;
         got += take_from(pool, d, slab, bp__slab_at(pool, slab), out + got, n - got);
     }
@@ -204,15 +214,15 @@ static uint32_t carve_locked(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer *
     return got;
 }
 
-uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first) {
+uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint64_t generation, uint32_t n,
+                         bp_buffer **first) {
     uint32_t got = 0;
     bp__lock(&d->lock);
-    n = bp__charge_blocks_locked(pool, d, n);
-    if (n > 0) {
-        got = carve_locked(pool, d, n, first);
+    if (!is_stale_locked(d, generation)) {
+        n = bp__charge_blocks_locked(pool, d, n > 0 ? n : bp__fresh_at_once_locked(pool, d));
+        got = n > 0 ? carve_locked(pool, d, n, first) : 0;
         bp__discharge_blocks_locked(pool, d, n - got);
-    } else {
-        errno = EDQUOT;
+        errno = n > 0 ? errno : EDQUOT;
     }
     pthread_mutex_unlock(&d->lock);
     return got;

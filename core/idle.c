@@ -63,9 +63,10 @@ size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
     while (bp__retire_last_locked(pool, d, &chain)) {
     }
     size_t blocks = (size_t)(before - bp_peek(&d->free));
+    size_t bytes = bp__is_tier(d) ? blocks * d->size : 0;
     pthread_mutex_unlock(&d->lock);
     bp__chain_give(pool, chain);
-    return bp__is_tier(d) ? blocks * d->size : 0;
+    return bytes;
 }
 
 size_t bp__depots_trim(bp_pool *pool) {

@@ -103,10 +103,14 @@ void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t i
 bp_buffer *bp__block_find(bp_pool *pool, const void *p);  /* trusts nothing around p */
 bool bp__header_valid(bp_pool *pool, const bp_buffer *b); /* nor around b */
 
-/* from depot.c. take and give move up to n blocks of one tier. */
-uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, bp_buffer **out, uint32_t n);
+/* from depot.c. take and give move up to n blocks of one tier. Who asks by a table that the
+ * tier left, or came after, gets none: errno ESTALE. */
+#define BP_ANY_TABLE UINT64_MAX
+uint32_t bp__depot_take(bp_pool *pool, bp_depot *d, uint64_t generation, bp_buffer **out,
+                        uint32_t n);
 void bp__depot_give(bp_pool *pool, bp_depot *d, bp_buffer *const *in, uint32_t n);
-uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint32_t n, bp_buffer **first); /* 0: errno */
+uint32_t bp__depot_fresh(bp_pool *pool, bp_depot *d, uint64_t generation, uint32_t n,
+                         bp_buffer **first); /* n 0: as many as a bin reserves; gets 0: errno */
 void bp__depot_unfresh(bp_pool *pool, bp_depot *d, bp_buffer *first, uint32_t n);
 void bp__owned_add(bp_pool *pool, size_t bytes);                /* keeps the exact peak */
 void bp__blocks_own(bp_pool *pool, bp_depot *d, size_t blocks); /* of a tier, and its peak */
@@ -135,8 +139,8 @@ uint32_t bp__charge_blocks_locked(bp_pool *pool, bp_depot *d,
                                   uint32_t most); /* as many as may be */
 bool bp__charge_all_locked(bp_pool *pool, bp_depot *d, size_t blocks);
 void bp__discharge_blocks_locked(bp_pool *pool, bp_depot *d, size_t blocks);
-bool bp__tier_is_full(bp_depot *d);                                 /* of its own quota */
-uint32_t bp__fresh_at_once(const bp_pool *pool, const bp_depot *d); /* that a bin reserves */
+bool bp__tier_is_full(bp_depot *d);                                        /* of its own quota */
+uint32_t bp__fresh_at_once_locked(const bp_pool *pool, const bp_depot *d); /* that a bin reserves */
 
 /* from prewarm.c */
 int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count); /* size: d's */

@@ -97,6 +97,8 @@ static void set_up(bp_pool *pool, const bp_options *o) {
     for (unsigned i = 0; i < BP_DEPOTS; i++) {
         bp_depot *d = &pool->depots[i];
         pthread_mutex_init(&d->lock, NULL);
+        d->number = (uint8_t)i;
+        d->bin = (uint8_t)(i < BP_BINS ? i : BP_BIN_NONE);
         d->head = d->tail = d->carving = BP_NO_SLAB;
         if (i >= BP_BINS) {
             bp__depot_plan(pool, i, i == BP_RUNS ? BP_SLAB : bp__sys_page() << (i - BP_BINS));

@@ -73,7 +73,7 @@ int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count) {
     }
     uint32_t chain = BP_NO_SLAB;
     bp__lock(&d->lock);
-    bool same = d->size == size; /* a change may have given its bin to another tier meanwhile */
+    bool same = d->size == size && !bp_peek(&d->lost); /* the table may have changed meanwhile */
     bool charged = same && bp__charge_all_locked(pool, d, count);
     bool taken = charged && take_slabs_locked(pool, d, count, &chain);
     if (taken) {

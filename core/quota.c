@@ -61,7 +61,7 @@ bool bp__tier_is_full(bp_depot *d) {
 }
 
 /* What a bin reserves counts as owned: of large blocks it is no more than what is asked for. */
-uint32_t bp__fresh_at_once(const bp_pool *pool, const bp_depot *d) {
+uint32_t bp__fresh_at_once_locked(const bp_pool *pool, const bp_depot *d) {
     bool bounded =
         bp_peek(&pool->max_bytes) != BP_NO_LIMIT || bp_peek(&d->max_bytes) != BP_NO_LIMIT;
     return bounded && d->bins_take == 2 ? 1 : d->bins_take;

@@ -19,8 +19,8 @@ static size_t too_short(size_t size, double max_waste) {
     return below < pages ? below : pages;
 }
 
-static uint16_t entry(const bp_table *t, uint32_t rank) {
-    return (uint16_t)(rank << 8 | t->bins[rank]);
+static uint32_t entry(const bp_table *t, uint32_t rank) {
+    return rank << 16 | t->bins[rank] * (uint32_t)sizeof(bp_bin);
 }
 
 /* A bucket names the lowest rank that holds n = m + 1 for its lowest m: where its other m need
@@ -65,11 +65,11 @@ bp_place bp__table_search(const bp_table *t, size_t n) {
             to = mid;
         }
     }
-    return (bp_place){t->bins[from], bp__bucket(n > 0 ? n - 1 : 0) + from};
+    return (bp_place){t->bins[from], (uint32_t)bp__bucket(n > 0 ? n - 1 : 0) + from};
 }
 
 bp_span bp__table_cells(const bp_table *t, uint32_t rank) {
     size_t above = rank > 0 ? t->ends[rank - 1] : 0;
     size_t most = rank < t->count ? t->ends[rank] : BP_MAX_SIZE;
-    return (bp_span){bp__bucket(above) + rank, bp__bucket(most - 1) + rank + 1};
+    return (bp_span){(uint32_t)bp__bucket(above) + rank, (uint32_t)bp__bucket(most - 1) + rank + 1};
 }

@@ -54,8 +54,6 @@ size_t bp__canary_bytes(const bp_pool *pool) { return pool->debug ? BP_CANARY : 
 void bp__depot_plan(bp_pool *pool, unsigned number, size_t size) {
     bp_depot *d = &pool->depots[number];
     bool paged = number >= BP_BINS;
-    d->number = (uint8_t)number;
-    d->bin = (uint8_t)(paged ? BP_BIN_NONE : number);
     d->size = size;
     d->stride = paged ? bp__round_up(size, bp__sys_page())
                       : bp__round_up(size + bp__canary_bytes(pool), BP_LINE);

@@ -279,7 +279,7 @@ describe("policy.adaptive", function()
     assert.equal(0, #follow(pool, adaptive, 900, function(i) return i % 2 == 0 and 704 or 5120 end, 225))
     for i = 1, 100 do pool:get(i % 2 == 0 and 704 or 5120) end
     local small, large = { size = "704B", max_idle = "1MiB" }, { size = 2 ^ 20, max_bytes = 2 ^ 30 }
-    local tiers = adaptive:look(pool:snapshot(), { small, "4KiB", large })
+    local tiers = adaptive:look(pool:snapshot(), { small, "4KiB", large, {} })
     assert.equal(2, #tiers)
     assert.equal(small, tiers[1])
     assert.equal(5120, tiers[2])

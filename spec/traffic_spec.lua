@@ -61,6 +61,19 @@ describe("what is known of the traffic", function()
     assert.same({ [1100] = 50, [1152] = 4, [1040] = 20 }, counts_of(t))
   end)
 
+  it("sees by the counts whether that happened, whatever it was told", function()
+    for _, told in ipairs { true, false } do
+      local t = traffic.new(math.huge)
+      t:add(stats { [1100] = 50, [1152] = 3 }, false)
+      t:add(stats { [1152] = 55 }, told)
+      assert.same({ [1100] = 50, [1152] = 5 }, counts_of(t))
+      t = traffic.new(math.huge)
+      t:add(stats { [1100] = 50, [1152] = 3 }, false)
+      t:add(stats { [1100] = 51, [1152] = 5 }, told)
+      assert.same({ [1100] = 51, [1152] = 5 }, counts_of(t))
+    end
+  end)
+
   it("forgets, but not the largest", function()
     local t = traffic.new(100)
     t:add(stats({ [64] = 400, [4096] = 1, [128] = 1200 }, { 62, 125 }), false)

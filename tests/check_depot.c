@@ -26,7 +26,7 @@ static uint8_t use_of(uint32_t slab) {
 /* n fresh blocks, owned as if a cache had handed them out. */
 static void make(bp_buffer **out, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        ck_assert_uint_eq(bp__depot_fresh(pool, d, 1, &out[i]), 1);
+        ck_assert_uint_eq(bp__depot_fresh(pool, d, BP_ANY_TABLE, 1, &out[i]), 1);
         bp__owned_add(pool, d->size);
     }
 }
@@ -39,9 +39,9 @@ START_TEST(what_is_given_is_taken_once) {
     bp__depot_give(pool, d, made, 100);
     ck_assert_uint_eq(bp_peek(&d->free), 100);
     ck_assert_uint_eq(bp_peek(&pool->depot_bytes), 100 * d->size);
-    ck_assert_uint_eq(bp__depot_take(pool, d, taken, 60), 60);
-    ck_assert_uint_eq(bp__depot_take(pool, d, taken + 60, 60), 40);
-    ck_assert_uint_eq(bp__depot_take(pool, d, taken, 1), 0);
+    ck_assert_uint_eq(bp__depot_take(pool, d, BP_ANY_TABLE, taken, 60), 60);
+    ck_assert_uint_eq(bp__depot_take(pool, d, BP_ANY_TABLE, taken + 60, 60), 40);
+    ck_assert_uint_eq(bp__depot_take(pool, d, BP_ANY_TABLE, taken, 1), 0);
     for (int i = 0; i < 100; i++) {
         int seen = 0;
         for (int k = 0; k < 100; k++) {
@@ -63,7 +63,7 @@ START_TEST(empty_slabs_stand_last) {
     ck_assert_uint_eq(empties(), 1);
     bp__depot_give(pool, d, made + 2 * d->cut.blocks, d->cut.blocks - 1); /* the third: partial */
     ck_assert_uint_eq(empties(), 1);
-    bp__depot_take(pool, d, taken, 1);
+    bp__depot_take(pool, d, BP_ANY_TABLE, taken, 1);
     ck_assert_uint_eq(taken[0]->slab, made[2 * d->cut.blocks]->slab);
     bp__depot_give(pool, d, taken, 1);
     bp__depot_give(pool, d, made + n - 1, 1); /* the third too */
@@ -79,13 +79,13 @@ END_TEST
 
 START_TEST(fresh_blocks_return_to_where_they_came_from) {
     bp_buffer *first, *again;
-    ck_assert_uint_eq(bp__depot_fresh(pool, d, 8, &first), 8);
+    ck_assert_uint_eq(bp__depot_fresh(pool, d, BP_ANY_TABLE, 8, &first), 8);
     uint32_t slab = first->slab;
     bp__depot_unfresh(pool, d, first, 8);
     ck_assert_uint_eq(use_of(slab), BP_USE_FREE); /* nothing of it is used */
-    ck_assert_uint_eq(bp__depot_fresh(pool, d, 8, &first), 8);
+    ck_assert_uint_eq(bp__depot_fresh(pool, d, BP_ANY_TABLE, 8, &first), 8);
     bp__depot_unfresh(pool, d, bp__slab_header(pool, d, first->slab, 5), 3);
-    ck_assert_uint_eq(bp__depot_fresh(pool, d, 1, &again), 1);
+    ck_assert_uint_eq(bp__depot_fresh(pool, d, BP_ANY_TABLE, 1, &again), 1);
     ck_assert_ptr_eq(again, bp__slab_header(pool, d, first->slab, 5));
     ck_assert_uint_eq(bp_peek(&d->free), 0);
 }
@@ -93,12 +93,12 @@ END_TEST
 
 START_TEST(overtaken_fresh_blocks_become_idle) {
     bp_buffer *first, *second, *taken[8];
-    ck_assert_uint_eq(bp__depot_fresh(pool, d, 8, &first), 8);
-    ck_assert_uint_eq(bp__depot_fresh(pool, d, 8, &second), 8);
+    ck_assert_uint_eq(bp__depot_fresh(pool, d, BP_ANY_TABLE, 8, &first), 8);
+    ck_assert_uint_eq(bp__depot_fresh(pool, d, BP_ANY_TABLE, 8, &second), 8);
     bp__depot_unfresh(pool, d, first, 8);
     ck_assert_uint_eq(bp_peek(&d->free), 8);
     ck_assert_uint_eq(bp_peek(&pool->owned_bytes), 8 * d->size);
-    ck_assert_uint_eq(bp__depot_take(pool, d, taken, 8), 8);
+    ck_assert_uint_eq(bp__depot_take(pool, d, BP_ANY_TABLE, taken, 8), 8);
     ck_assert_uint_eq(taken[7]->slab, first->slab);
 }
 END_TEST

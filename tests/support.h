@@ -177,10 +177,22 @@ static inline const char *tier_broken_under_load(const bp_tier_stats *t) {
     return NULL;
 }
 
+/* Of a table after another, and where lengths below a tier are served alone: all there is. */
+static inline const char *buckets_broken(const bp_stats *s) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < s->bucket_count; i++) {
+        if (s->histogram[i].count == 0) return "no bucket is empty";
+        if (i > 0 && s->histogram[i].le <= s->histogram[i - 1].le) return "buckets rise";
+        sum += s->histogram[i].count;
+    }
+    return sum == s->total_get + s->discarded ? NULL : "requests = sum over buckets";
+}
+
 /* A tier's size ends a bucket, so that the histogram says each tier's gets, and what is above
  * the last one the discarded. */
 static inline const char *histogram_broken(const bp_stats *s) {
     size_t i = 0;
+    if (s->generation > 1 || s->max_waste < 1) return buckets_broken(s);
     for (size_t t = 0; t <= s->tier_count; t++) {
         uint64_t sum = 0;
         for (;
@@ -220,8 +232,8 @@ static inline const char *stats_broken(const bp_stats *s) {
     for (size_t i = 0; i < s->tier_count && !broken; i++) broken = tier_broken(&s->tiers[i], &sum);
     if (broken) return broken;
     if (s->requests != s->total_get + s->discarded) return "requests = total_get + discarded";
-    if (s->total_get != sum.get) return "total_get = sum of get";
-    if (s->total_put != sum.put) return "total_put = sum of put";
+    if (s->total_get != sum.get + s->drained.get) return "total_get = sum of get + drained";
+    if (s->total_put != sum.put + s->drained.put) return "total_put = sum of put + drained";
     if (s->discarded_put > s->discarded) return "discarded_put <= discarded";
     if (s->in_use != sum.in_use + s->discarded - s->discarded_put)
         return "in_use = sum of in_use + oversize";
@@ -234,8 +246,10 @@ static inline const char *stats_broken(const bp_stats *s) {
     if (s->peak_owned_bytes < s->owned_bytes) return "peak_owned_bytes >= owned_bytes";
     if (s->peak_in_use_bytes < s->in_use_bytes) return "peak_in_use_bytes >= in_use_bytes";
     if (s->peak_in_use_bytes > s->peak_owned_bytes) return "peak_in_use_bytes <= peak_owned_bytes";
-    if (s->asked_bytes != sum.asked) return "asked_bytes = sum of asked_bytes";
-    if (s->waste_bytes != sum.waste) return "waste_bytes = sum of waste_bytes";
+    if (s->asked_bytes != sum.asked + s->drained.asked_bytes)
+        return "asked_bytes = sum of asked_bytes + drained";
+    if (s->waste_bytes != sum.waste + s->drained.waste_bytes)
+        return "waste_bytes = sum of waste_bytes + drained";
     if (s->collected < sum.collected) return "collected >= sum of collected";
     if (s->returned_bytes < s->trimmed_bytes) return "returned_bytes >= trimmed_bytes";
     if (s->resident_bytes < s->owned_bytes) return "resident_bytes >= owned_bytes";

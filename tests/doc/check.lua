@@ -56,7 +56,8 @@ for _, name in ipairs { "TierStats", "Stats", "Leak", "Bucket" } do tables["byte
 local modules = { _VERSION = true, ffi_bodies = true, report = true, policy = true, Options = true, Pacing = true }
 compare("modules/bytepool", "", bytepool, modules)
 compare("modules/bytepool.report", "", bytepool.report)
-compare("modules/bytepool.policy", "", bytepool.policy, { Policy = true, Prediction = true, Retune = true, Adaptive = true })
+compare("modules/bytepool.policy", "", bytepool.policy,
+  { Policy = true, Prediction = true, Retune = true, Adaptive = true })
 compare("modules/bytepool.pressure", "", require "bytepool.pressure")
 compare("modules/bytepool.object_pool", "", { new_pool = bytepool.new_pool })
 compare("classes/bytepool.Pool", "bytepool.Pool:", core.pool_methods, tables)

@@ -11,6 +11,9 @@
 -- the wait doubles, up to 64 times `min_requests`: traffic that never settles makes fewer and fewer changes. A
 -- request above the largest tier counts as if all its bytes were wasted.
 --
+-- A look takes LuaJIT 0.03 ms where a few sizes are frequent, and 4 ms (Lua 5.1: 28 ms) at worst: 64 tiers, 2048
+-- distinct lengths.
+--
 -- Since 0.1.0.
 -- @module bytepool.policy.adaptive
 
@@ -83,7 +86,8 @@ end
 local function with_limits(sizes, given)
     local entries = {}
     for _, entry in ipairs(given or {}) do
-        if type(entry) == "table" then entries[size.of(entry.size)] = entry end
+        local bytes = type(entry) == "table" and size.of(entry.size)
+        if bytes then entries[bytes] = entry end
     end
     local tiers = {}
     for i, bytes in ipairs(sizes) do tiers[i] = entries[bytes] or bytes end
@@ -186,8 +190,8 @@ function methods:look(stats, given)
     if stats.requests < self.traffic.requests then known, self.since, self.start = nil, 0, nil end -- another pool
     local changed = known ~= nil and not same(known, sizes)
     follow_up(self, stats, sizes, changed)
-    self.since = self.since + self.traffic:add(stats, changed)
-    self.sizes = sizes
+    self.since = self.since + self.traffic:add(stats, changed or stats.generation ~= self.generation)
+    self.sizes, self.generation = sizes, stats.generation
 
     local early = too_early(self, stats)
     if early then return quiet(self, stats, {why = early}) end

@@ -6,7 +6,8 @@
 -- that were not seen.
 --
 -- Buckets end where a tier does. After a change of tiers the pool has its counts from before in the plain
--- buckets, 8 to an octave, and so the counts of the look before are put there to compare with.
+-- buckets, 8 to an octave, and so the counts of the look before are put there to compare with. Counts never
+-- fall, which tells whether that was so.
 --
 -- Since 0.1.0.
 -- @module bytepool.policy.traffic
@@ -79,6 +80,19 @@ local function in_plain_buckets(counts)
     return plain
 end
 
+-- The counts before, as the pool has them now.
+local function to_compare(before, counts, changed)
+    local function still_there(old)
+        for le, count in pairs(old) do
+            if (counts[le] or 0) < count then return false end
+        end
+        return true
+    end
+    local plain = in_plain_buckets(before)
+    if changed then return still_there(plain) and plain or before end
+    return still_there(before) and before or plain
+end
+
 -- Frequent lengths stay exact; the others are rounded up, to few enough.
 local function thin(lengths)
     local order = {}
@@ -98,22 +112,21 @@ end
 
 --- Takes in what came since the snapshot before.
 ---@param stats bytepool.Stats
----@param changed boolean whether the pool's tiers changed since then
+---@param changed boolean whether the pool was configured since then, as far as is known
 ---@return number requests that came since then
 function methods:add(stats, changed)
     if stats.requests < self.requests then self:clear() end -- another pool
     local fresh = stats.requests - self.requests
     self.requests = stats.requests
-    local before = changed and in_plain_buckets(self.counts) or self.counts
     local factor = 0.5 ^ (fresh / self.half_life)
     fade(self.weights, factor)
     fade(self.lengths, factor)
 
     local counts, weights = {}, self.weights
-    for _, bucket in ipairs(stats.histogram) do
-        local le = bucket.le
-        counts[le] = bucket.count
-        local more = bucket.count - (before[le] or 0)
+    for _, bucket in ipairs(stats.histogram) do counts[bucket.le] = bucket.count end
+    local before = to_compare(self.counts, counts, changed)
+    for le, count in pairs(counts) do
+        local more = count - (before[le] or 0)
         if more > 0 then
             weights[le] = (weights[le] or 0) + more
             if not self.largest or le > self.largest then self.largest = le end
