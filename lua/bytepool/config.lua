@@ -84,7 +84,7 @@ end
 local function normalise(given)
     local reading, faults = tiers.reading(), {}
     local function read_tiers(value, path, list) return tiers.read(value, path, list, reading) end
-    local values = options.walk(given, schema.config(read_tiers, adaptive_of), "", faults)
+    local values = options.walk(given, schema.config(read_tiers, adaptive_of), "", faults, tiers.MOST_FAULTS)
     return values, faults, reading
 end
 
@@ -125,20 +125,6 @@ end
 
 -- ---- loading -----------------------------------------------------------------
 
--- Messages of a sandbox begin with "config:LINE: ", and so does what they quote of each other.
-local function named(message, name)
-    local function put(colon) return name .. colon end
-    return (tostring(message):gsub("^config(:)", put):gsub(": config(:%d+:)", function(rest)
-        return ": " .. name .. rest
-    end))
-end
-
-local function with_position(message, name, line)
-    message = named(message, name)
-    if message:sub(1, #name + 1) == name .. ":" then return message end
-    return ("%s:%d: %s"):format(name, line, message)
-end
-
 local function list_text(faults, name, text, reading)
     local map = lines.scan(text)
     for path, line in pairs(reading.line) do
@@ -151,10 +137,9 @@ local function list_text(faults, name, text, reading)
     local list = {}
     for i, fault in ipairs(faults) do
         local path = fault.path == "" and "" or fault.path .. ": "
-        local said = text_of(fault)
-        if fault.kind == "raised" then said = named(said, name) end
-        list[i] = ("%s:%d: %s%s"):format(name, fault.line, path, said)
+        list[i] = ("%s:%d: %s%s"):format(name, fault.line, path, text_of(fault))
     end
+    if #list >= tiers.MOST_FAULTS then list[#list + 1] = name .. ": there may be more faults" end
     return table.concat(list, "\n")
 end
 
@@ -166,16 +151,19 @@ local function sizes_in_sandbox(given)
     error(("%s: %s"):format(faults[1].path, text_of(faults[1])), 0)
 end
 
-local function run(text)
+local function pack(...) return {n = select("#", ...), ...} end
+
+-- What the text returns, or nil and a message; `name` is its name in those.
+local function run(text, name)
     if text:sub(1, 3) == "\239\187\191" then text = text:sub(4) end
     if text:sub(1, 1) == "#" then text = "--" .. text end
     local env = {policy = {sizes = sizes_in_sandbox}, policies = prelude.policies}
-    local results = {pcall(core.sandbox, text, env, LIMITS, prelude.text)}
-    if not results[1] then return nil, results[2] end
-    local count, value = #results - 1, results[2]
+    local results = pack(pcall(core.sandbox, text, env, LIMITS, prelude.text, name))
+    if not results[1] then return nil, tostring(results[2]) end
+    local count, value = results.n - 1, results[2]
     if count == 1 and type(value) == "table" then return value end
     local got = count > 1 and count .. " values" or count == 0 and "nothing" or type(value)
-    return nil, "expected a config that returns one table, got " .. got
+    return nil, ("%s:%d: expected a config that returns one table, got %s"):format(name, lines.scan(text).root, got)
 end
 
 -- What on_tick sees of a pool: functions called with the colon, handed to the host's.
@@ -202,11 +190,11 @@ local function proxy(methods)
     return seen
 end
 
-local function make_on_tick(fn, name)
+local function make_on_tick(fn)
     return function(stats, pool)
         local ok, result = pcall(fn, stats, proxy(pool))
         if ok then return true, result end
-        return nil, named(result, name)
+        return nil, tostring(result)
     end
 end
 
@@ -236,14 +224,11 @@ function config.load(source)
     local text, name = source_of(source)
     if not text then return nil, name end
     if #text > MOST_TEXT then return nil, ("%s: is longer than %d bytes"):format(name, MOST_TEXT) end
-    local given, fault = run(text)
-    if not given then
-        if fault:find("^config:") then return nil, named(fault, name) end
-        return nil, with_position(fault, name, lines.scan(text).root)
-    end
+    local given, fault = run(text, name)
+    if not given then return nil, fault end
     local values, faults, reading = normalise(given)
     if #faults > 0 then return nil, list_text(faults, name, text, reading) end
-    if values.on_tick then values.on_tick = make_on_tick(values.on_tick, name) end
+    if values.on_tick then values.on_tick = make_on_tick(values.on_tick) end
     return values
 end
 

@@ -169,12 +169,16 @@ end
 
 -- In the order of the words shown, so that messages do not depend on the order of a hash table.
 local function unknown_keys(given, schema)
-    local list = {}
+    local shown, key_of = {}, {}
     for key in pairs(given) do
-        if type(key) ~= "string" or not schema[key] then list[#list + 1] = key end
+        if type(key) ~= "string" or not schema[key] then
+            local text = show_key(key) .. "\0" .. type(key) -- 1 is not "1"
+            shown[#shown + 1], key_of[text] = text, key
+        end
     end
-    table.sort(list, function(a, b) return show_key(a) < show_key(b) end)
-    return list
+    table.sort(shown)
+    for i, text in ipairs(shown) do shown[i] = key_of[text] end
+    return shown
 end
 
 --- The path of a key within a table.
@@ -212,6 +216,7 @@ function options.walk(given, schema, path, faults, most)
     end
     local values = {}
     for _, key in ipairs(sorted_keys(schema)) do
+        if enough() then return {} end
         local rule, value = schema[key], given[key]
         if rule.type == "table" then
             if value ~= nil or not rule.optional then
@@ -228,7 +233,6 @@ function options.walk(given, schema, path, faults, most)
             if kept == nil then add("value", key, expected, shown or options.show(value)) end
             values[key] = kept
         end
-        if enough() then return {} end
     end
     return values
 end

@@ -32,7 +32,11 @@ local FIT_STEP = 10
 ---@return bytepool.config.Reading
 function tiers.reading() return {work = 0, began = os.clock(), line = {}} end
 
+--- Faults beyond these are not looked for.
+tiers.MOST_FAULTS = 100
+
 local function add(faults, path, text)
+    if #faults >= tiers.MOST_FAULTS then return end
     faults[#faults + 1] = {kind = "text", path = path, text = text}
 end
 
@@ -52,7 +56,7 @@ end
 local function read_entry(value, path, faults, plain)
     if type(value) == "table" and not plain then
         local before = #faults
-        local entry = options.walk(value, schema.entry, path, faults)
+        local entry = options.walk(value, schema.entry, path, faults, tiers.MOST_FAULTS)
         if #faults > before then return nil end
         local size_of = entry.size
         entry.size = to_integer(size_of) or size_of
@@ -85,6 +89,7 @@ local function read_list(value, path, faults, most, plain)
         list[i], last = entry, bytes or last
     end
     for key in pairs(value) do
+        if #faults >= tiers.MOST_FAULTS then break end
         if not options.is_whole(key, 1, count) then
             add(faults, options.join(path, key), "expected an array, got a key that is no place in it")
         end
@@ -117,7 +122,8 @@ local function by_schema(name, path, faults, args, reading)
         return nil
     end
     local before = #faults
-    local values = options.walk(given == nil and {} or given, schemas[name], path, faults)
+    local values = options.walk(given == nil and {} or given, schemas[name], path, faults,
+        tiers.MOST_FAULTS)
     if #faults > before then return nil end
     if name == "fitted" then
         local samples, fault = require("bytepool.policy.samples").read(values.samples, "samples")
@@ -149,7 +155,7 @@ function composed.cap(path, faults, args, reading)
     local before, limit = #faults, args[2]
     local limit_path = options.join(path, 2)
     if type(limit) == "table" then
-        limit = options.walk(limit, schemas.cap, limit_path, faults)
+        limit = options.walk(limit, schemas.cap, limit_path, faults, tiers.MOST_FAULTS)
     elseif not options.is_whole(limit, 1, MAX_TIERS) then
         expected(faults, limit_path, ("a number of tiers from 1 to %d, or a table"):format(MAX_TIERS), limit)
     end
@@ -165,7 +171,7 @@ local function run_function(fn, path, faults, reading, most, plain)
     end
     local ok, list = pcall(fn)
     if ok then return read_list(list, path, faults, most, plain) end
-    faults[#faults + 1] = {kind = "raised", path = path, text = tostring(list)}
+    add(faults, path, tostring(list)) -- as it is, with the line that raised it
 end
 
 local function run_described(value, path, faults, reading)
@@ -201,7 +207,7 @@ end
 --- Reads tiers: sizes and entries with their sizes and limits as numbers, strictly rising.
 ---@param value any
 ---@param path string
----@param faults table[] as options.walk has them, or {kind = "text" or "raised", path, text}
+---@param faults table[] as options.walk has them, or {kind = "text", path, text}
 ---@param reading bytepool.config.Reading
 ---@return (integer|table)[]|nil
 function tiers.read(value, path, faults, reading)
