@@ -166,26 +166,31 @@ local function run(text, name)
     return nil, ("%s:%d: expected a config that returns one table, got %s"):format(name, lines.scan(text).root, got)
 end
 
--- What on_tick sees of a pool: functions called with the colon, handed to the host's.
-local function proxy(methods)
-    local seen = {}
-    if core.type(methods) == "pool" then
-        local pool = methods
-        methods = {}
-        for _, name in ipairs(METHODS) do
-            local method = core.pool_methods[name]
-            methods[name] = method and function(...) return method(pool, ...) end
+-- A method for on_tick's `pool`. Called by pcall, a method raises without a position, in place of which the
+-- sandbox puts the script's.
+local function handed_out(name, fn, pool)
+    return function(self, ...)
+        if type(self) ~= "table" or self[name] == nil then
+            error(("%s: call it as pool:%s(...)"):format(name, name), 0)
         end
+        local ok, result, more
+        if pool then ok, result, more = pcall(fn, pool, ...) else ok, result, more = pcall(fn, ...) end
+        if not ok then error(result, 0) end
+        if core.type(result) then return true end -- a method that returns the pool
+        return result, more
     end
-    for name, fn in pairs(methods or {}) do
-        seen[name] = function(self, ...)
-            if type(self) ~= "table" or self[name] == nil then
-                error(("%s: call it as pool:%s(...)"):format(name, name), 0)
-            end
-            local results = {fn(...)}
-            if core.type(results[1]) then return true end -- a method that returns the pool
-            return results[1], results[2]
+end
+
+-- What on_tick sees of a pool, or of a table of functions that stand for its methods.
+local function proxy(given)
+    local seen = {}
+    if core.type(given) then
+        for _, name in ipairs(METHODS) do
+            local fn = core.pool_methods[name]
+            if fn then seen[name] = handed_out(name, fn, given) end
         end
+    else
+        for name, fn in pairs(given or {}) do seen[name] = handed_out(name, fn) end
     end
     return seen
 end
@@ -209,7 +214,7 @@ local function source_of(source)
     end
     if type(source) ~= "string" or source:find("\0", 1, true) then
         error("load_config: argument 'source' must be a path, a text or a table with either, got "
-            .. options.show(source), 3)
+            .. options.show(source), 4)
     end
     local text, fault = core.read_text(source, MOST_TEXT)
     if not text then return nil, ("%s: %s"):format(source, fault) end

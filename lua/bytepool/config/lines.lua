@@ -102,6 +102,7 @@ local function constant(tokens, i)
     local kind, text = tokens.kind[i], tokens.text[i]
     if kind == "number" then return tonumber(text) end
     if kind == "string" then return text:match("^[\"'](.*)[\"']$") end
+    return text == "true" or nil
 end
 
 local scanner = {}
