@@ -15,6 +15,7 @@ local function faulty(text, ...)
 end
 
 local SIZE = 'a number of bytes or a string with a unit, B, KiB, MiB, GiB or TiB, such as "64KiB"'
+local UNKNOWN = "unknown key (known: adaptive, debug, leaks, limits, name, on_tick, recent, region_size, tiers, zero)"
 local TIME = 'seconds from 0 to 1000000000 or a string with a unit, ms, s, min or h, such as "10s"'
 
 describe("load_config", function()
@@ -149,10 +150,8 @@ return {
       "5: limits.idle: expected a whole number from 0 to 1099511627776, got -1",
       '7: leaks: expected "off" or "simple" or "advanced" or "paranoid", got 1')
     faulty("return {\n[1] = 2,\n  3,\n [1.5] = 4, ['a b'] = 5,\n [true] = 6, tiers = { 1 } }",
-      "2: [1]: unknown key (known: adaptive, debug, leaks, limits, name, on_tick, recent, region_size, tiers, zero)",
-      "4: [1.5]: unknown key (known: adaptive, debug, leaks, limits, name, on_tick, recent, region_size, tiers, zero)",
-      '4: ["a b"]: unknown key (known: adaptive, debug, leaks, limits, name, on_tick, recent, region_size, tiers, zero)',
-      "5: [true]: unknown key (known: adaptive, debug, leaks, limits, name, on_tick, recent, region_size, tiers, zero)")
+      "2: [1]: " .. UNKNOWN,
+      "4: [1.5]: " .. UNKNOWN, '4: ["a b"]: ' .. UNKNOWN, "5: [true]: " .. UNKNOWN)
   end)
 
   it("names what is wrong with tiers", function()
@@ -179,7 +178,8 @@ return {
       { "policy.stream({}, 1)", "1: tiers: expected one table, got 2 arguments" },
       { "policy.merge()", "1: tiers: expected at least one policy or array of sizes" },
       { "policy.merge({1}, nil)", "1: tiers[2]: expected an array of sizes or a policy, got nil" },
-      { "policy.merge({1}, {{size = 2}})", "1: tiers[2][1]: expected a whole number from 1 to 1099511627776, got table" },
+      { "policy.merge({1}, {{size = 2}})",
+        "1: tiers[2][1]: expected a whole number from 1 to 1099511627776, got table" },
       { "policy.cap({1, 2})", "1: tiers[2]: expected a number of tiers from 1 to 64, or a table, got nil" },
       { "policy.cap({1, 2}, {teirs = 1})", "1: tiers[2].teirs: unknown key, did you mean 'tiers'?" },
       { "policy.fitted{tiers = 3}", "1: tiers.samples: expected a table, got nothing" },
@@ -220,7 +220,8 @@ return {
         policy.merge(policy.stream(), { 2 ^ 21 }, { 7 }) },
       { "policy.cap(policy.page_multiples{to = '4MiB'}, 7)",
         policy.cap(policy.page_multiples { to = 2 ^ 22 }, 7) },
-      { "policy.cap(policy.stream(), {tiers = 3, to = '20KiB'})", policy.cap(policy.stream(), { tiers = 3, to = 20480 }) },
+      { "policy.cap(policy.stream(), {tiers = 3, to = '20KiB'})",
+        policy.cap(policy.stream(), { tiers = 3, to = 20480 }) },
       { "function() local t = policy.sizes(policy.stream()) t[#t + 1] = '1MiB' return t end",
         policy.merge(policy.stream(), { 2 ^ 20 }) },
     }
@@ -256,7 +257,8 @@ describe("on_tick", function()
     assert.equal(2, pool:get_pool_stats().pools[1024].idle)
     local seen = {}
     local methods = { configure = function(new, more) seen[1], seen[2] = new, more return { changed = 1 } end }
-    assert.same({ true, 1 }, { tick("return pool:configure({limits = {idle = 5}}, {dry_run = true}).changed")({}, methods) })
+    local configure = tick "return pool:configure({limits = {idle = 5}}, {dry_run = true}).changed"
+    assert.same({ true, 1 }, { configure({}, methods) })
     assert.same({ { limits = { idle = 5 } }, { dry_run = true } }, seen)
     pool:close()
   end)

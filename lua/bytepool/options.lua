@@ -193,7 +193,8 @@ function options.join(path, key)
 end
 
 --- Looks through a table. A fault is a table: `kind` ("table": given is none; "unknown", "missing" or
---- "value"), `key`, `within` (path of the table), `path` (of the key, or of the table), for unknown keys `known`, else `expected` and `got`.
+--- "value"), `key`, `within` (path of the table), `path` (of the key, or of the table), for unknown keys
+--- `known`, else `expected` and `got`.
 ---@param given table
 ---@param schema table<string, table>
 ---@param path string of the table, or ""
@@ -202,8 +203,9 @@ end
 ---@return table values those without a fault
 function options.walk(given, schema, path, faults, most)
     local function add(kind, key, expected, got)
-        faults[#faults + 1] = {kind = kind, key = key, within = path, path = key == nil and path or options.join(path, key),
-            expected = expected, got = got, known = kind == "unknown" and sorted_keys(schema) or nil}
+        local full = key == nil and path or options.join(path, key)
+        faults[#faults + 1] = {kind = kind, key = key, within = path, path = full, expected = expected, got = got,
+            known = kind == "unknown" and sorted_keys(schema) or nil}
     end
     local function enough() return most and #faults >= most end
     if type(given) ~= "table" then

@@ -130,7 +130,7 @@ function scanner.table(map, i, path)
     local tokens, count = map.tokens, 0
     i = i + 1
     while i <= tokens.n and tokens.text[i] ~= "}" do
-        local line, key = tokens.line[i], nil
+        local line, key = tokens.line[i]
         if tokens.kind[i] == "name" and tokens.text[i + 1] == "=" then
             key, i = tokens.text[i], i + 2
         elseif tokens.text[i] == "[" and tokens.kind[i] == "symbol" then
