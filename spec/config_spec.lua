@@ -138,6 +138,15 @@ return {
       "3: tiers[2]: expected a size above 5, got 4",
       "4: limits.idle: expected " .. SIZE .. ', got "x"',
       "5: debug: expected true or false, got 1")
+    faulty([[
+      return { tiers = policy.merge(
+          policy.linear({
+            from = 0, to = 5,
+            step = 1 }),
+          { 5,
+            3 }) }]],
+      "3: tiers[1].from: expected a whole number from 1 to 1099511627776, got 0",
+      "6: tiers[2][2]: expected a size above 5, got 3")
     -- Where nothing tells, the key around it, or the `return`.
     faulty([[
 

@@ -92,6 +92,11 @@ local ATTACKS = {
     for i = 1, 60000 do t[i] = i .. ".5" end
     return "return {" .. table.concat(t, ",") .. "}"
   end)(), "" },
+  { "130,000 keys that differ from none", "return {" .. ("a=1, "):rep(100000) .. "b=2}", "unknown key" },
+  { "170,000 places", "local a = 1 return {" .. ("a; "):rep(160000) .. "b=2}", "" },
+  { "quotes on quotes", "return {'" .. ("x\\'"):rep(170000) .. "', b = 2}", "unknown key" },
+  { "calls within calls", "local function f(t) return t end return " .. ("f({"):rep(60) .. ("})"):rep(60), "" },
+  { "tables within tables", "return { tiers = " .. ("{"):rep(150) .. ("}"):rep(150) .. "}", "" },
   { "a cycle", "local t = { tiers = { 1 } } t.limits = t return t", "contains itself" },
   { "a deep table", "local t = {} for i = 1, 1000 do t = { t } end return { tiers = t }", "too deep" },
   { "a graph that explodes", "local t = { 1 } for i = 1, 12 do t = { t, t, t, t, t, t, t, t } end return { tiers = t }",

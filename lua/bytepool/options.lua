@@ -17,6 +17,7 @@ local size = require "bytepool.size"
 
 local options = {}
 
+local MOST_UNKNOWN = 1000 -- keys that are put into order
 local LONGEST_SHOWN = 40 -- bytes of a string that a message repeats
 local EXACT = 2 ^ 53     -- whole numbers up to here print without an exponent
 
@@ -171,6 +172,7 @@ end
 local function unknown_keys(given, schema)
     local shown, key_of = {}, {}
     for key in pairs(given) do
+        if #shown == MOST_UNKNOWN then break end
         if type(key) ~= "string" or not schema[key] then
             local text = show_key(key) .. "\0" .. type(key) -- 1 is not "1"
             shown[#shown + 1], key_of[text] = text, key
