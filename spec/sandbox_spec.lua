@@ -107,15 +107,15 @@ local ATTACKS = {
     "local t = { tiers = { 1 } } for i = 1, 60000 do t['k' .. i] = i end return t", "unknown key" },
   { "many places in tiers", "local t = {} for i = 1, 150000 do t[i] = i end return { tiers = t }", "1 to 64 sizes" },
   { "fitting without end", [[local s = {} for i = 1, 40000 do s[i] = i * 3 end
-    return { tiers = policy.fitted{ samples = s, tiers = 64 } }]], "too much work" },
+    return { tiers = policy.fitted{ samples = s, tiers = 64 } }]], "too much" },
   { "fitting again and again", [[local s = {} for i = 1, 1500 do s[i] = i * 3 end
     local p = policy.fitted{ samples = s, tiers = 64 }
-    return { tiers = policy.merge(]] .. ("p, "):rep(90) .. "p) }", "too much work" },
+    return { tiers = policy.merge(]] .. ("p, "):rep(90) .. "p) }", "too much" },
   { "policy.sizes again and again", [[local s = {} for i = 1, 1500 do s[i] = i * 3 end
     local p = policy.cap(policy.merge(policy.fitted{ samples = s, tiers = 64 }), 3)
     while true do policy.sizes(p) end]], "too much" },
   { "capping again and again", [[local p = policy.cap(policy.page_multiples{ to = '16MiB' }, 3)
-    return { tiers = policy.merge(]] .. ("p, "):rep(90) .. "p) }", "too much work" },
+    return { tiers = policy.merge(]] .. ("p, "):rep(90) .. "p) }", "too much" },
   { "a list that changes its methods", "string.format = nil string.len = error return ('x'):format()", "call" },
   { "nothing", "", "got nothing" },
   { "nil", "return nil", "got nil" },

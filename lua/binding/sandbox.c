@@ -114,20 +114,19 @@ static int l_fill(lua_State *S) {
 
 /* Before the script's limit is on: what a state takes by itself is not the script's. */
 static bool make_state(bpl_sandbox *box) {
-    box->S = lua_newstate(allocate, box
-#if LUA_VERSION_NUM >= 505
-                          ,
-                          luaL_makeseed(NULL)
-#endif
-    );
 #ifdef LUA_JITLIBNAME
-    if (box->S == NULL) { /* 32-bit references: only an allocator of its own knows where */
-        box->S = luaL_newstate();
-        if (box->S != NULL) {
-            box->inner = lua_getallocf(box->S, &box->inner_data);
-            lua_setallocf(box->S, allocate, box);
-        }
+    /* Its own allocator alone knows where objects may be, where references have 32 bits. */
+    box->S = luaL_newstate();
+    if (box->S != NULL) {
+        box->bytes =
+            (size_t)lua_gc(box->S, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(box->S, LUA_GCCOUNTB, 0);
+        box->inner = lua_getallocf(box->S, &box->inner_data);
+        lua_setallocf(box->S, allocate, box);
     }
+#elif LUA_VERSION_NUM >= 505
+    box->S = lua_newstate(allocate, box, luaL_makeseed(NULL));
+#else
+    box->S = lua_newstate(allocate, box);
 #endif
     if (box->S == NULL || bpl_cpcall(box->S, l_fill, NULL) != 0) {
         return false;

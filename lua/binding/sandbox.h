@@ -50,7 +50,7 @@ typedef struct bpl_sandbox {
     char *name;         /* of the script in messages */
     uint32_t users;     /* holds with this sandbox */
     size_t bytes, most; /* of the state */
-    lua_Alloc inner;    /* of a Lua that takes only its own allocator, else NULL */
+    lua_Alloc inner;    /* LuaJIT's own allocator, else NULL */
     void *inner_data;
     bpl_limits limits;
 
