@@ -38,15 +38,21 @@ typedef struct bpl_wire {
     char path[160];    /* and where it stands */
 } bpl_wire;
 
+typedef struct bpl_limits {
+    size_t memory;         /* bytes beyond what the state itself takes */
+    size_t own_memory;     /* and while it is being made: for tests */
+    uint64_t instructions; /* of a call */
+    double seconds;        /* of a call, of processor time */
+} bpl_limits;
+
 typedef struct bpl_sandbox {
     lua_State *S;
+    char *name;         /* of the script in messages */
     uint32_t users;     /* holds with this sandbox */
-    size_t bytes, most; /* of the state; most is SIZE_MAX while it is being made */
-    size_t memory;      /* the limit as it was given */
-    lua_Alloc inner;    /* of a Lua that takes only its own allocator, else NULL */
+    size_t bytes, most; /* of the state */
+    lua_Alloc inner;    /* LuaJIT's own allocator, else NULL */
     void *inner_data;
-    uint64_t instructions; /* what a call may take, */
-    double seconds;        /* and its processor time */
+    bpl_limits limits;
 
     /* of the outermost call under way */
     uint64_t ran;
@@ -86,7 +92,9 @@ enum {
 #define BPL_WIRE_STACK (BPL_SANDBOX_DEPTH * 3 + 12)
 void bpl_wire_reset(bpl_wire *w);
 void bpl_wire_free(bpl_wire *w);
-bool bpl_wire_text(bpl_wire *w, const char *text, size_t length); /* alone */
+/* A string made of the three, cut where it is long. */
+void bpl_wire_message(bpl_wire *w, const char *head, const char *between, const char *text,
+                      size_t length);
 void bpl_wire_count(bpl_wire *w, int count);
 int bpl_wire_read_count(bpl_wire *w);
 /* functions: the table at this index takes functions by number; 0: none may be in the value */
@@ -109,8 +117,15 @@ typedef struct bpl_hostcall {
 int bpl_sandbox_host_side(lua_State *L);
 
 /* from sandbox.c */
+bpl_sandbox *bpl_sandbox_new(const char *name, const bpl_limits *limits); /* NULL: no memory */
+void bpl_sandbox_destroy(bpl_sandbox *box);
+double bpl_processor_seconds(void);
+locale_t bpl_sandbox_enter_locale(void); /* the one before; 0: nothing has changed */
+void bpl_sandbox_leave_locale(locale_t before);
 bpl_sandbox *bpl_sandbox_of(lua_State *S);
 bool bpl_sandbox_leave(lua_State *L, const bpl_sandbox *box);
+
+/* from sandbox_call.c */
 void bpl_sandbox_push_function(lua_State *L, bpl_sandbox *box, int ref, int frame);
 int bpl_sandbox_run(lua_State *L); /* core.sandbox */
 

@@ -147,7 +147,7 @@ int bpl_sandbox_line(lua_State *S) {
 }
 
 /* Raises what the string at the top says, as of the line at work. */
-static int raise(lua_State *S) {
+static int raise_here(lua_State *S) {
     int line = line_of(S);
     if (line > 0) {
         lua_pushfstring(S, "config:%d: %s", line, lua_tostring(S, -1));
@@ -167,7 +167,7 @@ int bpl_sandbox_hostcall(lua_State *S) {
     luaL_checkstack(S, BPL_WIRE_STACK + 10, NULL);
     if (serial != 0 && serial != box->serial) {
         lua_pushliteral(S, "this function is of use only during the call that it was given to");
-        return raise(S);
+        return raise_here(S);
     }
     bpl_wire *w = box->wire;
     int arguments = lua_gettop(S);
@@ -178,7 +178,7 @@ int bpl_sandbox_hostcall(lua_State *S) {
     }
     if (w->fault != NULL) {
         lua_pushfstring(S, "argument %s%s%s", w->path, w->path[0] != '\0' ? ": " : "", w->fault);
-        return raise(S);
+        return raise_here(S);
     }
     lua_State *L = box->host;
     bpl_hostcall call = {box, (int)lua_tointeger(S, lua_upvalueindex(1))};
@@ -187,22 +187,22 @@ int bpl_sandbox_hostcall(lua_State *S) {
     lua_pushvalue(L, box->frame + (serial != 0 ? BPL_FRAME_FUNCTIONS : BPL_FRAME_ENV));
     lua_pushlightuserdata(L, &call);
     bool done = bpl_sandbox_leave(L, box);
-    if (!done && lua_type(L, -1) == LUA_TSTRING) {
-        size_t length;
-        const char *said = lua_tolstring(L, -1, &length);
-        (void)bpl_wire_text(w, said, length < 4000 ? length : 4000);
-    } else if (!done) {
-        (void)bpl_wire_text(w, "the host's function failed", 26);
+    if (!done) {
+        size_t length = 0;
+        const char *said = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &length) : NULL;
+        bpl_wire_reset(w);
+        bpl_wire_message(w, said == NULL ? "the host's function failed" : "", "",
+                         said == NULL ? "" : said, length);
     }
     lua_settop(L, top);
     if (w->fault != NULL) {
         lua_pushfstring(S, "what the host's function gave %s", w->fault);
-        return raise(S);
+        return raise_here(S);
     }
     lua_settop(S, 0);
     if (!done) {
         bpl_wire_to_sandbox(S, w);
-        return raise(S);
+        return raise_here(S);
     }
     int results = bpl_wire_read_count(w);
     luaL_checkstack(S, results + 4, NULL);

@@ -5,7 +5,9 @@
 
 #include "sandbox.h"
 
-#define MOST_BYTES ((size_t)16 << 20)
+/* Of which a host makes some 30 MiB at the most, where it is all empty tables. */
+#define MOST_BYTES   ((size_t)4 << 20)
+#define MOST_MESSAGE ((size_t)4000)
 
 enum tag { NIL, FALSE, TRUE, NUMBER, INTEGER, STRING, TABLE, END, FUNCTION, HOST_FUNCTION };
 
@@ -54,9 +56,12 @@ static bool put_string(bpl_wire *w, const char *text, size_t length) {
     return put(w, STRING, &length, sizeof length) && append(w, text, length);
 }
 
-bool bpl_wire_text(bpl_wire *w, const char *text, size_t length) {
-    bpl_wire_reset(w);
-    return put_string(w, text, length);
+void bpl_wire_message(bpl_wire *w, const char *head, const char *between, const char *text,
+                      size_t length) {
+    length = length < MOST_MESSAGE ? length : MOST_MESSAGE;
+    size_t first = strlen(head), second = strlen(between), whole = first + second + length;
+    (void)(put(w, STRING, &whole, sizeof whole) && append(w, head, first) &&
+           append(w, between, second) && append(w, text, length));
 }
 
 void bpl_wire_count(bpl_wire *w, int count) { (void)append(w, &count, sizeof count); }

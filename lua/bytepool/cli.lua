@@ -6,12 +6,14 @@
 --     bytepool stats FILE|URL [--watch [SECONDS]]
 --     bytepool report --format FORMAT FILE
 --     bytepool suggest --tiers N [--max-waste P] [--svg FILE] TRACE
+--     bytepool check FILE...
 --
--- The last three stand in bytepool.cli.reports and bytepool.cli.suggest.
+-- From stats on they stand in bytepool.cli.reports and in modules of their names.
 --
 -- Since 0.1.0.
 -- @module bytepool.cli
 
+local check = require "bytepool.cli.check"
 local suggest = require "bytepool.cli.suggest"
 
 local cli = {}
@@ -65,6 +67,7 @@ for _, name in ipairs {"stats", "report"} do
 end
 
 commands.suggest = suggest.run
+commands.check = check.run
 
 -- argparse's own --help calls os.exit; with a plain flag main can return.
 local function make_parser(argparse)
@@ -95,6 +98,7 @@ local function make_parser(argparse)
     report:option("--format", "text, expvar, prometheus, openmetrics, statsd or html."):argname("FORMAT")
         :choices({"text", "expvar", "prometheus", "openmetrics", "statsd", "html"}):default("text")
     suggest.define(command("suggest", "Find the tiers that waste least for a trace of request sizes."))
+    check.define(command("check", "Say what is wrong with config files, or that nothing is."))
     return parser, parsers
 end
 

@@ -17,7 +17,7 @@ local tiers = require "bytepool.config.tiers"
 local config = {}
 
 local MOST_TEXT = 512 * 1024
-local LIMITS = {memory = 16 * 2 ^ 20, instructions = 5e6, seconds = 0.3}
+local LIMITS = {memory = 16 * 2 ^ 20, instructions = 5e6, seconds = 0.25}
 
 -- Methods of a pool that on_tick's `pool` has, where the pool has them.
 local METHODS = {"configure", "rollback", "trim", "shrink", "prewarm"}
@@ -86,7 +86,7 @@ end
 local function normalise(given)
     local reading, faults = tiers.reading(), {}
     local function read_tiers(value, path, list) return tiers.read(value, path, list, reading) end
-    local values = options.walk(given, schema.config(read_tiers, adaptive_of), "", faults)
+    local values = options.walk(given, schema.config(read_tiers, adaptive_of), "", faults, tiers.MOST_FAULTS)
     return values, faults, reading
 end
 
@@ -107,20 +107,6 @@ end
 
 -- ---- loading -----------------------------------------------------------------
 
--- Messages of a sandbox begin with "config:LINE: ", and so does what they quote of each other.
-local function named(message, name)
-    local function put(colon) return name .. colon end
-    return (tostring(message):gsub("^config(:)", put):gsub(": config(:%d+:)", function(rest)
-        return ": " .. name .. rest
-    end))
-end
-
-local function with_position(message, name, line)
-    message = named(message, name)
-    if message:sub(1, #name + 1) == name .. ":" then return message end
-    return ("%s:%d: %s"):format(name, line, message)
-end
-
 local function list_text(faults, name, text, reading)
     local map = lines.scan(text)
     for path, line in pairs(reading.line) do
@@ -133,62 +119,73 @@ local function list_text(faults, name, text, reading)
     local list = {}
     for i, fault in ipairs(faults) do
         local path = fault.path == "" and "" or fault.path .. ": "
-        local said = text_of(fault)
-        if fault.kind == "raised" then said = named(said, name) end
-        list[i] = ("%s:%d: %s%s"):format(name, fault.line, path, said)
+        list[i] = ("%s:%d: %s%s"):format(name, fault.line, path, text_of(fault))
     end
+    if #list >= tiers.MOST_FAULTS then list[#list + 1] = name .. ": there may be more faults" end
     return table.concat(list, "\n")
 end
 
--- policy.sizes in a config.
-local function sizes_in_sandbox(given)
-    local faults = {}
-    local list = tiers.read(given, "sizes", faults, tiers.reading())
-    if list then return list end
-    error(("%s: %s"):format(faults[1].path, text_of(faults[1])), 0)
+-- policy.sizes in a config: all calls within a second share what work may be done.
+local function make_sizes()
+    local reading = tiers.reading()
+    return function(given)
+        if os.clock() - reading.began > 1 then reading = tiers.reading() end
+        local faults = {}
+        local list = tiers.read(given, "sizes", faults, reading)
+        if list then return list end
+        error(("%s: %s"):format(faults[1].path, text_of(faults[1])), 0)
+    end
 end
 
-local function run(text)
+local function pack(...) return {n = select("#", ...), ...} end
+
+-- What the text returns, or nil and a message; `name` is its name in those.
+local function run(text, name)
     if text:sub(1, 3) == "\239\187\191" then text = text:sub(4) end
     if text:sub(1, 1) == "#" then text = "--" .. text end
-    local env = {policy = {sizes = sizes_in_sandbox}, policies = prelude.policies}
-    local results = {pcall(core.sandbox, text, env, LIMITS, prelude.text)}
-    if not results[1] then return nil, results[2] end
-    local count, value = #results - 1, results[2]
+    local env = {policy = {sizes = make_sizes()}, policies = prelude.policies}
+    local results = pack(pcall(core.sandbox, text, env, LIMITS, prelude.text, name))
+    if not results[1] then return nil, tostring(results[2]) end
+    local count, value = results.n - 1, results[2]
     if count == 1 and type(value) == "table" then return value end
     local got = count > 1 and count .. " values" or count == 0 and "nothing" or type(value)
-    return nil, "expected a config that returns one table, got " .. got
+    return nil, ("%s:%d: expected a config that returns one table, got %s"):format(name, lines.scan(text).root, got)
 end
 
--- What on_tick sees of a pool: functions called with the colon, handed to the host's.
-local function proxy(methods)
-    local seen = {}
-    if core.type(methods) == "pool" then
-        local pool = methods
-        methods = {}
-        for _, name in ipairs(METHODS) do
-            local method = core.pool_methods[name]
-            methods[name] = method and function(...) return method(pool, ...) end
+-- A method for on_tick's `pool`. Called by pcall, a method raises without a position, in place of which the
+-- sandbox puts the script's.
+local function handed_out(name, fn, pool)
+    return function(self, ...)
+        if type(self) ~= "table" or self[name] == nil then
+            error(("%s: call it as pool:%s(...)"):format(name, name), 0)
         end
+        local ok, result, more
+        if pool then ok, result, more = pcall(fn, pool, ...) else ok, result, more = pcall(fn, ...) end
+        if not ok then error(result, 0) end
+        if core.type(result) then return true end -- a method that returns the pool
+        return result, more
     end
-    for name, fn in pairs(methods or {}) do
-        seen[name] = function(self, ...)
-            if type(self) ~= "table" or self[name] == nil then
-                error(("%s: call it as pool:%s(...)"):format(name, name), 0)
-            end
-            local results = {fn(...)}
-            if core.type(results[1]) then return true end -- a method that returns the pool
-            return results[1], results[2]
+end
+
+-- What on_tick sees of a pool, or of a table of functions that stand for its methods.
+local function proxy(given)
+    local seen = {}
+    if core.type(given) then
+        for _, name in ipairs(METHODS) do
+            local fn = core.pool_methods[name]
+            if fn then seen[name] = handed_out(name, fn, given) end
         end
+    else
+        for name, fn in pairs(given or {}) do seen[name] = handed_out(name, fn) end
     end
     return seen
 end
 
-local function make_on_tick(fn, name)
+local function make_on_tick(fn)
     return function(stats, pool)
         local ok, result = pcall(fn, stats, proxy(pool))
         if ok then return true, result end
-        return nil, named(result, name)
+        return nil, tostring(result)
     end
 end
 
@@ -203,7 +200,7 @@ local function source_of(source)
     end
     if type(source) ~= "string" or source:find("\0", 1, true) then
         error("load_config: argument 'source' must be a path, a text or a table with either, got "
-            .. options.show(source), 3)
+            .. options.show(source), 4)
     end
     local text, fault = core.read_text(source, MOST_TEXT)
     if not text then return nil, ("%s: %s"):format(source, fault) end
@@ -218,14 +215,11 @@ function config.load(source)
     local text, name = source_of(source)
     if not text then return nil, name end
     if #text > MOST_TEXT then return nil, ("%s: is longer than %d bytes"):format(name, MOST_TEXT) end
-    local given, fault = run(text)
-    if not given then
-        if fault:find("^config:") then return nil, named(fault, name) end
-        return nil, with_position(fault, name, lines.scan(text).root)
-    end
+    local given, fault = run(text, name)
+    if not given then return nil, fault end
     local values, faults, reading = normalise(given)
     if #faults > 0 then return nil, list_text(faults, name, text, reading) end
-    if values.on_tick then values.on_tick = make_on_tick(values.on_tick, name) end
+    if values.on_tick then values.on_tick = make_on_tick(values.on_tick) end
     return values
 end
 

@@ -111,8 +111,9 @@ end
 ---@class bytepool.Config
 ---@field tiers bytepool.Tiers sizes, or tables {size, max_idle, max_bytes, max_waste} in their place, or a policy
 ---@field name? string
----@field limits? {idle?: bytepool.Size, bytes?: bytepool.Size, waste?: number, decay?: number|string, pressure?: any} idle:
---- bytes kept for reuse; bytes: a quota; waste: from 0 to 1; decay: seconds; pressure: "auto", false or a function
+---@field limits? {idle?: bytepool.Size, bytes?: bytepool.Size, waste?: number, decay?: number|string, pressure?: any}
+--- idle: bytes kept for reuse; bytes: a quota; waste: from 0 to 1; decay: seconds, or a string such as "10s";
+--- pressure: "auto", false or a function
 ---@field leaks? bytepool.LeakLevel
 ---@field recent? {size?: integer, mode?: "relaxed"|"exact"}
 ---@field zero? "get"|"release"|false

@@ -18,6 +18,7 @@ local size = require "bytepool.size"
 
 local options = {}
 
+local MOST_UNKNOWN = 1000 -- keys that are put into order
 local LONGEST_SHOWN = 40 -- bytes of a string that a message repeats
 local EXACT = 2 ^ 53     -- whole numbers up to here print without an exponent
 
@@ -164,12 +165,17 @@ end
 
 -- In the order of the words shown, so that messages do not depend on the order of a hash table.
 local function unknown_keys(given, schema)
-    local list = {}
+    local shown, key_of = {}, {}
     for key in pairs(given) do
-        if type(key) ~= "string" or not schema[key] then list[#list + 1] = key end
+        if #shown == MOST_UNKNOWN then break end
+        if type(key) ~= "string" or not schema[key] then
+            local text = show_key(key) .. "\0" .. type(key) -- 1 is not "1"
+            shown[#shown + 1], key_of[text] = text, key
+        end
     end
-    table.sort(list, function(a, b) return show_key(a) < show_key(b) end)
-    return list
+    table.sort(shown)
+    for i, text in ipairs(shown) do shown[i] = key_of[text] end
+    return shown
 end
 
 --- The path of a key within a table.
@@ -184,7 +190,8 @@ function options.join(path, key)
 end
 
 --- Looks through a table. A fault is a table: `kind` ("table": given is none; "unknown", "missing" or
---- "value"), `key`, `within` (path of the table), `path` (of the key, or of the table), for unknown keys `known`, else `expected` and `got`.
+--- "value"), `key`, `within` (path of the table), `path` (of the key, or of the table), for unknown keys
+--- `known`, else `expected` and `got`.
 ---@param given table
 ---@param schema table<string, table>
 ---@param path string of the table, or ""
@@ -193,8 +200,9 @@ end
 ---@return table values those without a fault
 function options.walk(given, schema, path, faults, most)
     local function add(kind, key, expected, got)
-        faults[#faults + 1] = {kind = kind, key = key, within = path, path = key == nil and path or options.join(path, key),
-            expected = expected, got = got, known = kind == "unknown" and sorted_keys(schema) or nil}
+        local full = key == nil and path or options.join(path, key)
+        faults[#faults + 1] = {kind = kind, key = key, within = path, path = full, expected = expected, got = got,
+            known = kind == "unknown" and sorted_keys(schema) or nil}
     end
     local function enough() return most and #faults >= most end
     if type(given) ~= "table" then
@@ -207,6 +215,7 @@ function options.walk(given, schema, path, faults, most)
     end
     local values = {}
     for _, key in ipairs(sorted_keys(schema)) do
+        if enough() then return {} end
         local rule, value = schema[key], given[key]
         if rule.type == "table" then
             if value ~= nil or not rule.optional then
@@ -223,7 +232,6 @@ function options.walk(given, schema, path, faults, most)
             if kept == nil then add("value", key, expected, shown or options.show(value)) end
             values[key] = kept
         end
-        if enough() then return {} end
     end
     return values
 end

@@ -53,7 +53,8 @@ local object_pool = bytepool.new_pool(function() return {} end)
 local tables = {}
 for _, name in ipairs { "TierStats", "Stats", "Leak", "Bucket" } do tables["bytepool.Pool." .. name] = true end
 
-local modules = { _VERSION = true, ffi_bodies = true, report = true, policy = true, Options = true, Pacing = true }
+local modules = { _VERSION = true, ffi_bodies = true, report = true, policy = true, Options = true, Pacing = true,
+  Config = true }
 compare("modules/bytepool", "", bytepool, modules)
 compare("modules/bytepool.report", "", bytepool.report)
 compare("modules/bytepool.policy", "", bytepool.policy,

@@ -39,54 +39,59 @@ local function behind_comment(text, at)
     return long or text:find("\n", at, true) or #text + 1
 end
 
--- Kind and place behind the token at `at`.
-local function token_at(text, at)
-    local c = text:sub(at, at)
-    if c:find("[%a_]") then
-        return "name", select(2, text:find("^[%w_]+", at)) + 1
-    elseif c:find("%d") or c == "." and text:find("^%.%d", at) then
-        local stop = select(2, text:find("^[%w_%.]+", at))
-        while text:find("^[eEpP]", stop) and text:find("^[+-]%d", stop + 1) do
-            stop = select(2, text:find("^[+-][%w_%.]+", stop + 1))
-        end
-        return "number", stop + 1
-    elseif c == '"' or c == "'" then
-        return "string", behind_quoted(text, at)
-    elseif text:find("^%-%-", at) then
-        return "comment", behind_comment(text, at)
+local function behind_number(text, at)
+    local stop = select(2, text:find("^[%w_%.]+", at))
+    while text:find("^[eEpP]", stop) and text:find("^[+-]%d", stop + 1) do
+        stop = select(2, text:find("^[+-][%w_%.]+", stop + 1))
     end
-    local long = c == "[" and behind_long(text, at)
-    if long then return "string", long end
-    if text:find("^[=~<>]=", at) then return "symbol", at + 2 end
-    return "symbol", at + 1
+    return stop + 1
+end
+
+local NAME, DIGIT = {}, {} -- bytes that such a token begins with
+for byte = 0, 255 do
+    local c = string.char(byte)
+    NAME[byte], DIGIT[byte] = c:find("[%a_]") ~= nil, c:find("%d") ~= nil
+end
+local QUOTE, APOSTROPHE, DASH, BRACKET, DOT = ("\"'-[."):byte(1, 5)
+local DOUBLE = {}
+for c in ("=~<>"):gmatch(".") do DOUBLE[c:byte()] = true end
+
+-- Kind of the token at `at`, place behind it, and whether it may have several lines.
+local function token_at(text, at)
+    local byte, following = text:byte(at, at + 1)
+    if NAME[byte] then return "name", text:match("^[%w_]+()", at), false end
+    if DIGIT[byte] or byte == DOT and DIGIT[following] then return "number", behind_number(text, at), false end
+    if byte == QUOTE or byte == APOSTROPHE then return "string", behind_quoted(text, at), true end
+    if byte == DASH and following == DASH then return "comment", behind_comment(text, at), true end
+    local long = byte == BRACKET and behind_long(text, at)
+    if long then return "string", long, true end
+    return "symbol", DOUBLE[byte] and following == 61 and at + 2 or at + 1, false
 end
 
 local function count_lines(text, from, to)
-    local count = 0
-    local at = text:find("\n", from, true)
-    while at and at < to do
-        count = count + 1
-        at = text:find("\n", at + 1, true)
-    end
-    return count
+    return select(2, text:sub(from, to - 1):gsub("\n", ""))
 end
 
+-- What is behind so many tokens has the line of the `return`: to look through all of the longest text there may
+-- be, where it is all short ones, would take seconds.
+local MOST_TOKENS = 80000
+
 local function tokens_of(text)
-    local list = {kind = {}, text = {}, line = {}, n = 0}
+    local kinds, texts, line_of, n = {}, {}, {}, 0
     local line, at = 1, 1
-    while true do
+    while n < MOST_TOKENS do
         local start = text:find("%S", at)
-        if not start then return list end
-        line = line + count_lines(text, at, start)
-        local kind, stop = token_at(text, start)
+        if not start then break end
+        if start > at then line = line + count_lines(text, at, start) end
+        local kind, stop, long = token_at(text, start)
         if kind ~= "comment" then
-            local n = list.n + 1
-            list.n, list.kind[n], list.line[n] = n, kind, line
-            list.text[n] = text:sub(start, stop - 1)
+            n = n + 1
+            kinds[n], texts[n], line_of[n] = kind, text:sub(start, stop - 1), line
         end
-        line = line + count_lines(text, start, stop)
+        if long then line = line + count_lines(text, start, stop) end
         at = stop
     end
+    return {kind = kinds, text = texts, line = line_of, n = n}
 end
 
 -- ---- keys --------------------------------------------------------------------
@@ -102,6 +107,7 @@ local function constant(tokens, i)
     local kind, text = tokens.kind[i], tokens.text[i]
     if kind == "number" then return tonumber(text) end
     if kind == "string" then return text:match("^[\"'](.*)[\"']$") end
+    return text == "true" or nil
 end
 
 local scanner = {}
@@ -129,7 +135,7 @@ function scanner.table(map, i, path)
     local tokens, count = map.tokens, 0
     i = i + 1
     while i <= tokens.n and tokens.text[i] ~= "}" do
-        local line, key = tokens.line[i], nil
+        local line, key = tokens.line[i]
         if tokens.kind[i] == "name" and tokens.text[i + 1] == "=" then
             key, i = tokens.text[i], i + 2
         elseif tokens.text[i] == "[" and tokens.kind[i] == "symbol" then
@@ -147,15 +153,15 @@ function scanner.table(map, i, path)
     return i + 1
 end
 
--- The arguments of a call from "(" on: [1], [2], and of a table that stands first also its keys alone.
+-- The arguments of a call from "(" on: [1], [2].
 function scanner.arguments(map, i, path)
     local tokens, count = map.tokens, 0
+    map.call[path] = true
     i = i + 1
     while i <= tokens.n and tokens.text[i] ~= ")" do
         count = count + 1
         local full = join(path, count)
         scanner.note(map, full, tokens.line[i])
-        if count == 1 and tokens.text[i] == "{" then scanner.table(map, i, path) end
         i = scanner.skip(map, scanner.value(map, i, full))
         if tokens.text[i] ~= ")" then i = i + 1 end
     end
@@ -196,7 +202,7 @@ end
 ---@param text string
 ---@return table map for lines.find
 function lines.scan(text)
-    local map = {tokens = tokens_of(text), line = {}, alias = {}, root = 1}
+    local map = {tokens = tokens_of(text), line = {}, alias = {}, call = {}, root = 1}
     local tokens, depth, i = map.tokens, 0, 1
     while i <= tokens.n do
         local word = tokens.kind[i] ~= "string" and tokens.text[i]
@@ -216,15 +222,16 @@ local function around(path)
     return path:match("^(.*)%[[^%[%]]*%]$") or path:match("^(.*)%.[^%.]*$") or ""
 end
 
+-- A name may stand for another table, and f({key = 1}) for f{key = 1}.
 local function resolve(map, path)
-    for _ = 1, 8 do -- a name may stand for another
+    for _ = 1, 8 do
         if map.line[path] then return map.line[path] end
         local from, rest = path, ""
-        while not map.alias[from] and from ~= "" do
+        while not (map.alias[from] or map.call[from] and rest:sub(1, 1) == ".") and from ~= "" do
             from = around(from)
             rest = path:sub(#from + 1)
         end
-        local to = map.alias[from]
+        local to = map.alias[from] or map.call[from] and join(from, 1)
         if not to then return nil end
         if from == "" and rest ~= "" and rest:sub(1, 1) ~= "[" then rest = "." .. rest end
         path = to .. rest

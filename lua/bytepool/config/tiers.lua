@@ -18,10 +18,10 @@ local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
 local to_integer = rawget(math, "tointeger") or function(v) return v end
 local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
 
--- What the host does for a config is bounded too, in steps of a loop, some 0.1 s for all of them, and so are
--- the functions that run for it, which may take their sandbox's limits each.
+-- What the host does for a config is bounded too, in steps of a loop, 0.3 s for all of them on Lua 5.1. Nor does
+-- another policy or function begin, which may take its sandbox's limits again, when the others took long.
 local MOST_WORK = 10000000
-local MOST_SECONDS = 0.4
+local MOST_SECONDS = 0.25
 local FIT_STEP = 10
 
 ---@class bytepool.config.Reading
@@ -29,10 +29,15 @@ local FIT_STEP = 10
 ---@field began number os.clock
 ---@field line table<string, integer> lines of policies that a key's own line is not known for
 
+--- For one config.
 ---@return bytepool.config.Reading
 function tiers.reading() return {work = 0, began = os.clock(), line = {}} end
 
+--- Faults beyond these are not looked for.
+tiers.MOST_FAULTS = 100
+
 local function add(faults, path, text)
+    if #faults >= tiers.MOST_FAULTS then return end
     faults[#faults + 1] = {kind = "text", path = path, text = text}
 end
 
@@ -42,8 +47,9 @@ end
 
 local function charge(reading, steps, path, faults)
     reading.work = reading.work + steps
-    if reading.work <= MOST_WORK then return true end
-    add(faults, path, "the policies take too much work")
+    local over = reading.work > MOST_WORK and "work" or os.clock() - reading.began > MOST_SECONDS and "time"
+    if not over then return true end
+    add(faults, path, "the policies take too much " .. over)
     return false
 end
 
@@ -52,7 +58,7 @@ end
 local function read_entry(value, path, faults, plain)
     if type(value) == "table" and not plain then
         local before = #faults
-        local entry = options.walk(value, schema.entry, path, faults)
+        local entry = options.walk(value, schema.entry, path, faults, tiers.MOST_FAULTS)
         if #faults > before then return nil end
         local size_of = entry.size
         entry.size = to_integer(size_of) or size_of
@@ -85,6 +91,7 @@ local function read_list(value, path, faults, most, plain)
         list[i], last = entry, bytes or last
     end
     for key in pairs(value) do
+        if #faults >= tiers.MOST_FAULTS then break end
         if not options.is_whole(key, 1, count) then
             add(faults, options.join(path, key), "expected an array, got a key that is no place in it")
         end
@@ -117,7 +124,8 @@ local function by_schema(name, path, faults, args, reading)
         return nil
     end
     local before = #faults
-    local values = options.walk(given == nil and {} or given, schemas[name], path, faults)
+    local values = options.walk(given == nil and {} or given, schemas[name], path, faults,
+        tiers.MOST_FAULTS)
     if #faults > before then return nil end
     if name == "fitted" then
         local samples, fault = require("bytepool.policy.samples").read(values.samples, "samples")
@@ -149,7 +157,7 @@ function composed.cap(path, faults, args, reading)
     local before, limit = #faults, args[2]
     local limit_path = options.join(path, 2)
     if type(limit) == "table" then
-        limit = options.walk(limit, schemas.cap, limit_path, faults)
+        limit = options.walk(limit, schemas.cap, limit_path, faults, tiers.MOST_FAULTS)
     elseif not options.is_whole(limit, 1, MAX_TIERS) then
         expected(faults, limit_path, ("a number of tiers from 1 to %d, or a table"):format(MAX_TIERS), limit)
     end
@@ -159,13 +167,10 @@ function composed.cap(path, faults, args, reading)
 end
 
 local function run_function(fn, path, faults, reading, most, plain)
-    if os.clock() - reading.began > MOST_SECONDS then
-        add(faults, path, "the policies take too much time")
-        return nil
-    end
+    if not charge(reading, 1000, path, faults) then return nil end
     local ok, list = pcall(fn)
     if ok then return read_list(list, path, faults, most, plain) end
-    faults[#faults + 1] = {kind = "raised", path = path, text = tostring(list)}
+    add(faults, path, tostring(list)) -- as it is, with the line that raised it
 end
 
 local function run_described(value, path, faults, reading)
@@ -201,7 +206,7 @@ end
 --- Reads tiers: sizes and entries with their sizes and limits as numbers, strictly rising.
 ---@param value any
 ---@param path string
----@param faults table[] as options.walk has them, or {kind = "text" or "raised", path, text}
+---@param faults table[] as options.walk has them, or {kind = "text", path, text}
 ---@param reading bytepool.config.Reading
 ---@return (integer|table)[]|nil
 function tiers.read(value, path, faults, reading)
