@@ -55,8 +55,8 @@ end
 
 -- ---- lists -------------------------------------------------------------------
 
-local function read_entry(value, path, faults, plain)
-    if type(value) == "table" and not plain then
+local function read_entry(value, path, faults)
+    if type(value) == "table" then
         local before = #faults
         local entry = options.walk(value, schema.entry, path, faults, tiers.MOST_FAULTS)
         if #faults > before then return nil end
@@ -71,7 +71,7 @@ local function read_entry(value, path, faults, plain)
     expected(faults, path, must, value)
 end
 
-local function read_list(value, path, faults, most, plain)
+local function read_list(value, path, faults, most)
     local count = type(value) == "table" and #value or 0
     if type(value) ~= "table" then
         expected(faults, path, "an array of sizes or a policy", value)
@@ -82,7 +82,7 @@ local function read_list(value, path, faults, most, plain)
     end
     local before, list, last = #faults, {}, nil
     for i = 1, count do
-        local entry = read_entry(value[i], options.join(path, i), faults, plain)
+        local entry = read_entry(value[i], options.join(path, i), faults)
         local bytes = type(entry) == "table" and entry.size or entry
         if bytes and last and bytes <= last then
             add(faults, options.join(path, i), ("expected a size above %s, got %s"):format(options.show(last),
@@ -166,10 +166,10 @@ function composed.cap(path, faults, args, reading)
     return made("cap", path, faults, list, limit)
 end
 
-local function run_function(fn, path, faults, reading, most, plain)
+local function run_function(fn, path, faults, reading, most)
     if not charge(reading, 1000, path, faults) then return nil end
     local ok, list = pcall(fn)
-    if ok then return read_list(list, path, faults, most, plain) end
+    if ok then return read_list(list, path, faults, most) end
     add(faults, path, tostring(list)) -- as it is, with the line that raised it
 end
 
@@ -186,9 +186,8 @@ local function run_described(value, path, faults, reading)
     return by_schema(name, path, faults, value, reading)
 end
 
--- plain: entries that are tables will not do.
-function read(value, path, faults, reading, most, plain)
-    if type(value) == "function" then return run_function(value, path, faults, reading, most, plain) end
+function read(value, path, faults, reading, most)
+    if type(value) == "function" then return run_function(value, path, faults, reading, most) end
     if type(value) == "table" and value["policy()"] ~= nil then
         local list = run_described(value, path, faults, reading)
         if list and #list > most then
@@ -198,9 +197,9 @@ function read(value, path, faults, reading, most, plain)
         return list
     end
     if tier_lists.is_policy(value) then
-        return run_function(function() return value:sizes() end, path, faults, reading, most, plain)
+        return run_function(function() return value:sizes() end, path, faults, reading, most)
     end
-    return read_list(value, path, faults, most, plain)
+    return read_list(value, path, faults, most)
 end
 
 --- Reads tiers: sizes and entries with their sizes and limits as numbers, strictly rising.
@@ -210,7 +209,7 @@ end
 ---@param reading bytepool.config.Reading
 ---@return (integer|table)[]|nil
 function tiers.read(value, path, faults, reading)
-    return read(value, path, faults, reading, MAX_TIERS, false)
+    return read(value, path, faults, reading, MAX_TIERS)
 end
 
 return tiers
