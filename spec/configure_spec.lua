@@ -83,7 +83,8 @@ describe("configure", function()
 
   it("takes back what settings gave", function()
     local pool = bytepool.new_pools {
-      name = "configure spec", tiers = { 128, { size = "1KiB", max_idle = "1MiB", max_bytes = "2MiB", max_waste = 0.4 } },
+      name = "configure spec",
+      tiers = { 128, { size = "1KiB", max_idle = "1MiB", max_bytes = "2MiB", max_waste = 0.4 } },
       limits = { idle = "3MiB", bytes = "64MiB", waste = 0.75, decay = "2min", pressure = false },
       leaks = "advanced", recent = { size = 32, mode = "exact" }, zero = "release", region_size = "64MiB",
       on_tick = print, adaptive = policy.adaptive(),
@@ -105,7 +106,9 @@ describe("configure", function()
 
   it("is refused as a whole", function()
     local pool = quiet({ name = "refused" }, { 128 })
-    local function no(config, message) h.refused(pool, function() pool:configure(config) end, "configure: " .. message) end
+    local function no(config, message)
+      h.refused(pool, function() pool:configure(config) end, "configure: " .. message)
+    end
     no({ tiers = { 64, 32 } }, "tiers[2]: expected a size above 64, got 32")
     no({ tiers = { 64 }, limits = { idel = 5, bytes = "x" } }, "limits.idel: unknown key, did you mean 'idle'?\n"
       .. 'configure: limits.bytes: expected a number of bytes or a string with a unit, B, KiB, MiB, GiB or TiB, '

@@ -95,7 +95,9 @@ function h.balanced(pool)
   assert.is_true(s.resident_bytes >= s.owned_bytes and s.returned_bytes >= s.trimmed_bytes)
   assert.is_true(s.uptime >= 0)
   local is_plain = s.generation == 1 and not s.max_waste -- else some buckets are not of the tier above them
-  for _, tier in ipairs(pool:settings().tiers) do is_plain = is_plain and not (type(tier) == "table" and tier.max_waste) end
+  for _, tier in ipairs(pool:settings().tiers) do
+    is_plain = is_plain and not (type(tier) == "table" and tier.max_waste)
+  end
   if is_plain then histogram_agrees(s) end
   assert.is_true(s.idle_bytes >= idle_bytes)
   return s

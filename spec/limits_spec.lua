@@ -131,7 +131,7 @@ describe("max_bytes", function()
     for _ = 1, 10 do assert.is_nil((pool:get_buffer(1))) end
     local after = pool:get_pool_stats()
     assert.equal(10, after.over_quota - before.over_quota)
-    assert.same({ before.requests, before.in_use, before.owned_bytes }, { after.requests, after.in_use, after.owned_bytes })
+    for _, key in ipairs { "requests", "in_use", "owned_bytes" } do assert.equal(before[key], after[key]) end
     buf:release()
     h.all_back(pool)
   end)
@@ -245,7 +245,8 @@ end)
 
 describe("options of new_pools", function()
   it("take sizes and times with units", function()
-    local pool = quiet { max_idle = "64MiB", max_bytes = "1GiB", max_waste = 0.25, decay = "1.5s", region_size = "64MiB" }
+    local pool = quiet { max_idle = "64MiB", max_bytes = "1GiB", max_waste = 0.25, decay = "1.5s",
+      region_size = "64MiB" }
     assert.same({ idle = 64 * MiB, bytes = 1024 * MiB, waste = 0.25, decay = 1.5, pressure = false },
       pool:settings().limits)
     for text, seconds in pairs { ["500ms"] = 0.5, ["10s"] = 10, ["2min"] = 120, ["1h"] = 3600 } do
@@ -259,7 +260,9 @@ describe("options of new_pools", function()
     end
     local duration = "option 'decay' must be seconds from 0 to 1000000000 or a string with a unit, ms, s, min or h, "
       .. 'such as "10s", got '
-    for _, bad in ipairs { "10", "10 s", "1d", "s", "1.s", "-1s", "1e3s" } do no({ decay = bad }, duration .. '"' .. bad .. '"') end
+    for _, bad in ipairs { "10", "10 s", "1d", "s", "1.s", "-1s", "1e3s" } do
+      no({ decay = bad }, duration .. '"' .. bad .. '"')
+    end
     no({ decay = -1 }, duration .. "-1")
     no({ max_bytes = 0 }, "option 'max_bytes' must be a whole number from 1 to 1099511627776, got 0")
     no({ max_idle = "1KB" }, "option 'max_idle' must be a number of bytes or a string with a unit, B, KiB, MiB, GiB or "

@@ -123,8 +123,8 @@ describe("on_tick", function()
   end)
 
   it("may tick, change, roll back and close the pool", function()
-    local count, pool = 0, nil
-    pool = made { on_tick = function(_, p)
+    local count = 0
+    local pool = made { on_tick = function(_, p)
       count = count + 1
       assert(p:tick() == nil)
       if count == 1 then p:configure { 128, 512 } end
@@ -148,9 +148,10 @@ describe("on_tick", function()
     end, adaptive = { look = function() end } }
     assert.same({ on_tick = true, level = 0.5, shrunk = 0, why = "a function of the user" }, closing:tick())
     h.raises(function() closing:tick() end, "tick: the pool is closed")
-    closing = made { limits = { pressure = function() closing:close() return 1 end }, on_tick = error,
+    local other
+    other = made { limits = { pressure = function() other:close() return 1 end }, on_tick = error,
       adaptive = { look = error } }
-    assert.is_nil(closing:tick())
+    assert.is_nil(other:tick())
   end)
 
   it("works in a coroutine that yields elsewhere", function()

@@ -127,7 +127,8 @@ local script = [[
   jit.attach(on_trace, "trace")
   loop()
   jit.attach(on_trace)
-  print(table.concat(links, " "), table.concat(aborts, "; "), sum, bytepool.ffi_bodies, callback, closed, other, counts, tiers)
+  print(table.concat(links, " "), table.concat(aborts, "; "), sum, bytepool.ffi_bodies, callback, closed, other, counts,
+    tiers)
 ]]
 
 -- What the compiler tries again by itself. It shares its counters of hot code by address, so

@@ -87,7 +87,8 @@ local function text_of(report)
     for _, key in ipairs(keys) do
         local values = report.changed[key]
         local from, to = value_text(key, values.from), value_text(key, values.to)
-        lines[#lines + 1] = from == to and ("%s: another one, %s"):format(key, to) or ("%s: %s -> %s"):format(key, from, to)
+        local value = from == to and "another one, " .. to or from .. " -> " .. to
+        lines[#lines + 1] = key .. ": " .. value
     end
     return table.concat(lines, "\n")
 end

@@ -47,7 +47,8 @@ local TOTALS = {
     "requests", "total_get", "total_put", "discarded", "discarded_put", "discarded_bytes",
     "in_use", "in_use_bytes", "idle_bytes", "owned_bytes", "peak_owned_bytes", "peak_in_use_bytes",
     "resident_bytes", "pinned_bytes", "reserved_bytes", "max_idle", "max_bytes", "max_waste", "decay",
-    "generation", "over_quota", "asked_bytes", "waste_bytes", "trimmed_bytes", "decayed_bytes", "returned_bytes", "trims", "collected", "collected_bytes", "exported", "threads",
+    "generation", "over_quota", "asked_bytes", "waste_bytes", "trimmed_bytes", "decayed_bytes",
+    "returned_bytes", "trims", "collected", "collected_bytes", "exported", "threads",
     "double_releases", "overruns", "late_writes",
 }
 local TIER_COLUMNS = {
