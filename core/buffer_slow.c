@@ -6,9 +6,10 @@
 
 #include "cache.h"
 
-/* Another thread called trim: give up what this cache holds. */
+/* Another thread called trim: give up what this cache holds; or tick: what it does not use. */
 static void honour_trim(bp_cache *c) {
     uint32_t epoch = bp_peek(&c->pool->trim_epoch);
+    bp__cache_cool(c);
     if (c->trim_seen != epoch) {
         c->trim_seen = epoch;
         bp__cache_flush_all(c);

@@ -177,9 +177,10 @@ BP_API size_t bp_pool_shrink(bp_pool *pool, size_t idle);
 
 /* The work that is due, for a timer of the program's; cheap when there is none. Blocks that idled
  * behind the caches for the whole of the last `decay` seconds, however often others of their
- * tier were used, go back; of a tier that was used meanwhile one slab stays. Called every
- * second, what nobody needs has gone after 1.5 * decay + 1. Returns the bytes of idle blocks
- * given back. */
+ * tier were used, go back; of a tier that was used meanwhile one slab stays. What a thread's cache
+ * did not use for half of that time it gives up in its next slow half. Called every t seconds,
+ * what nobody needs has gone after 1.5 * decay + 3 * t. Returns the bytes of idle blocks given
+ * back. */
 BP_API size_t bp_pool_tick(bp_pool *pool);
 
 /* ---- live change -------------------------------------------------------- */

@@ -89,6 +89,7 @@ bp_cache *bp__cache_new_locked(bp_pool *pool) {
     c->lease = lease;
     c->table = pool->table;
     c->trim_seen = bp_peek(&pool->trim_epoch);
+    c->window_seen = bp_peek(&pool->windows);
     c->recent_mask = ring - 1;
     c->raw_last = &no_block;
     /* Before each bin's slots lies a NULL. */

@@ -27,6 +27,24 @@ static bool is_hot_locked(bp_pool *pool, uint32_t bin) {
     return hot;
 }
 
+/* What a cache did not touch for a window it gives up: a cached block keeps its slab, up to 4 MiB,
+ * from going. Each thread does it for itself, in its next slow half. */
+void bp__cache_cool(bp_cache *c) {
+    uint32_t window = bp_peek(&c->pool->windows);
+    uint32_t bins = bp_peek(&c->pool->bins);
+    if (c->window_seen == window) {
+        return;
+    }
+    c->window_seen = window;
+    for (uint32_t i = 0; i < bins; i++) {
+        uint64_t put = bp_peek(&c->bins[i].put);
+        if (put == c->slow[i].put_seen) {
+            bp__cache_flush_bin(c, i);
+        }
+        c->slow[i].put_seen = put;
+    }
+}
+
 /* Of a hot tier the last slab that has free blocks stays. */
 static size_t decay_depot(bp_pool *pool, bp_depot *d, bool hot) {
     uint32_t chain = BP_NO_SLAB;
@@ -60,11 +78,12 @@ static size_t decay_all(bp_pool *pool) {
         hot[i] = is_hot_locked(pool, rows[i]);
     }
     pthread_mutex_unlock(&bp__registry);
+    bp_add(&pool->windows, 1u);
+    if (c != NULL) {
+        bp__cache_cool(c);
+    }
     size_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (!hot[i] && c != NULL) {
-            bp__cache_flush_bin(c, rows[i]);
-        }
         bytes += decay_depot(pool, &pool->depots[rows[i]], hot[i]);
     }
     bp_add(&pool->decayed_bytes, bytes);

@@ -199,6 +199,9 @@ void bp__pool_free(bp_pool *pool);
 /* bp_pool_shrink, not counted as a call. c: the calling thread's cache, or NULL. */
 size_t bp__pool_trim(bp_pool *pool, bp_cache *c, size_t idle);
 
+/* from decay.c */
+void bp__cache_cool(bp_cache *c); /* in a slow half: gives up what it did not use for a window */
+
 /* from configure.c */
 void bp__settings_of(bp_settings *s, const bp_options *o);
 bool bp__settings_validate(const bp_options *o, bp_error *error);

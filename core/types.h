@@ -262,8 +262,9 @@ typedef struct bp_cache {
     bp_pool *pool;
     uint32_t slot;
     uint32_t trim_seen; /* the pool's trim epoch honoured last */
-    bool shut;          /* holds little: the pool is over max_idle */
-    size_t lease;       /* bytes of max_idle it may fill */
+    uint32_t window_seen;
+    bool shut;    /* holds little: the pool is over max_idle */
+    size_t lease; /* bytes of max_idle it may fill */
     struct bp_cache *pool_next, *pool_prev;
     struct bp_cache *thread_next;
     struct bp_thread *thread;
@@ -272,6 +273,7 @@ typedef struct bp_cache {
     _Atomic uint64_t alone_put; /* of oversize requests */
     struct bp_slow_counts {     /* written by the slow halves only */
         _Atomic uint64_t miss, refilled, flushed;
+        uint64_t put_seen; /* puts when the window began */
     } slow[BP_BINS];
     _Atomic uint64_t cells[BP_CELLS];
     _Alignas(64) bp_table table; /* behind the counters: before them, pairs were a tenth slower */
@@ -324,6 +326,7 @@ struct bp_pool {
     _Atomic size_t max_idle, max_bytes;
     _Atomic double decay;
     _Atomic uint64_t next_window; /* of bp_pool_tick, ms */
+    _Atomic uint32_t windows;     /* begun so far; caches compare */
 
     /* Under the registry's lock. */
     bp_settings now, before; /* before.generation 0: there was none */

@@ -2,6 +2,8 @@
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local h = dofile(here .. "/helper.lua")
 
+local unpack = table.unpack or _G.unpack
+
 local function words(s) return (s:gsub("[ \t]+", " "):gsub(" *\n", "\n")) end
 
 -- What a program prints, as the file app.lua.
@@ -37,5 +39,15 @@ describe("README", function()
     text = text:gsub("from = 512", "from = 500"):gsub("idle = ", "idel = ")
     local _, faults = bytepool.load_config { text = text, name = "bodies.lua" }
     assert.equal(printed, faults .. "\n")
+  end)
+
+  it("Tiers", function()
+    if not pcall(require, "argparse") then return pending "the command without argparse" end
+    local trace, command, printed = section "Tiers":match "```\n(# SIZE.-)```\n\n```\n%$ bytepool (.-)\n(.-)```"
+    h.with_file(trace, function(path)
+      local arguments = {}
+      for word in command:gmatch "%S+" do arguments[#arguments + 1] = word == "day.txt" and path or word end
+      assert.same({ 0, printed, "" }, { h.command(unpack(arguments)) })
+    end)
   end)
 end)

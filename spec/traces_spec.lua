@@ -157,12 +157,19 @@ local function check(methods, loops)
     it(name .. (reason_of[name] and " stays C" or " compiles"), function()
       assert.truthy(loops[name], "no loop for the method " .. name)
       local links, aborts = traces(loops[name])
-      assert.equal("", aborts)
       if reason_of[name] then
+        assert.equal("", aborts)
         assert.is_nil(links:find "loop", "it compiles: take it from the list")
-      else -- the compiler may begin more than once; what it makes of the loop is the same each time
-        assert.equal("loop", (links:gsub(" loop", "")))
+        return
       end
+      -- The compiler may begin more than once; what it makes of the loop is the same each time. But
+      -- one process in 300 has its counters shared in such a way that it begins elsewhere.
+      for _ = 1, 4 do
+        if aborts == "" and links:gsub(" loop", "") == "loop" then break end
+        links, aborts = traces(loops[name])
+      end
+      assert.equal("", aborts)
+      assert.equal("loop", (links:gsub(" loop", "")))
     end)
   end
   for name in pairs(loops) do assert(methods[name], name) end

@@ -6,6 +6,7 @@
 --     bytepool stats FILE|URL [--watch [SECONDS]]
 --     bytepool report --format FORMAT FILE
 --     bytepool suggest --tiers N [--max-waste P] [--svg FILE] TRACE
+--     bytepool simulate [--policy NAME] [--hold N] [CONFIG...] TRACE
 --     bytepool check FILE...
 --
 -- From stats on they stand in bytepool.cli.reports and in modules of their names.
@@ -14,6 +15,7 @@
 -- @module bytepool.cli
 
 local check = require "bytepool.cli.check"
+local simulate = require "bytepool.cli.simulate"
 local suggest = require "bytepool.cli.suggest"
 
 local cli = {}
@@ -68,6 +70,7 @@ end
 
 commands.suggest = suggest.run
 commands.check = check.run
+commands.simulate = simulate.run
 
 -- argparse's own --help calls os.exit; with a plain flag main can return.
 local function make_parser(argparse)
@@ -99,6 +102,7 @@ local function make_parser(argparse)
         :choices({"text", "expvar", "prometheus", "openmetrics", "statsd", "html"}):default("text")
     suggest.define(command("suggest", "Find the tiers that waste least for a trace of request sizes."))
     check.define(command("check", "Say what is wrong with config files, or that nothing is."))
+    simulate.define(command("simulate", "Replay a trace through a model of the pool, configs side by side."))
     return parser, parsers
 end
 

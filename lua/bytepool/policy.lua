@@ -261,4 +261,60 @@ function policy.adaptive(given)
     return new
 end
 
+-- ---- simulating --------------------------------------------------------------
+
+--- What a pool would count, after a trace: the fields that pool:get_pool_stats() has too mean the same. Ratios
+-- are from 0 to 1.
+---@class bytepool.Simulation
+---@field requests integer = total_get + discarded
+---@field total_get integer over all tiers
+---@field total_put integer
+---@field discarded integer requests that no tier served
+---@field discarded_put integer
+---@field discarded_bytes integer
+---@field hit integer gets served by a block made before
+---@field miss integer gets that made a block
+---@field hits number = hit / requests
+---@field asked_bytes integer over all tiers
+---@field waste_bytes integer
+---@field waste number = waste_bytes / asked_bytes
+---@field in_use integer 0, as all goes back at the end of a trace
+---@field in_use_bytes integer
+---@field peak_in_use_bytes integer exact
+---@field idle_bytes integer
+---@field owned_bytes integer
+---@field peak_owned_bytes integer
+---@field trims integer lines `trim`
+---@field trimmed_bytes integer given back to the system, summed
+---@field decayed_bytes integer of these, by decay
+---@field retired integer slabs given back
+---@field over_quota integer gets refused
+---@field pools table<integer, table> by tier size: get, put, hit, miss, in_use, peak_in_use, owned, peak_owned, idle,
+--- cached, depot, asked_bytes, waste_bytes
+
+local simulate_schema = {hold = {type = "integer", min = 0, max = 2 ^ 53, default = 0}}
+
+--- Replays a trace through a model of the pool that one thread uses. Its figures are those of the real pool.
+--
+-- A trace is an array of sizes, in the order of the requests, and of lines as the command reads them: "64KiB 3" for
+-- three buffers, "4096 @10" for one that stays out during the ten gets after it, "get a 4096" and "put a", "time 1.5"
+-- for a pool:tick() at that second, "trim". What is out at the end goes back then.
+--
+--     local told = policy.simulate({tiers = policy.stream(), limits = {idle = "16MiB"}}, {512, 4096, "64KiB @2"})
+--     print(told.hit, told.miss, told.peak_owned_bytes)
+---@param given bytepool.Tiers|table sizes, a policy, or what a config file returns. Of its limits it heeds `idle`
+--- (default 256 MiB), `bytes`, `waste`, `decay`, and those of tiers
+---@param trace (integer|string)[]
+---@param given_options? {hold?: integer} hold: during how many gets a buffer stays out where the trace does not say
+--- it; default 0: it goes back before the next
+---@return bytepool.Simulation
+function policy.simulate(given, trace, given_options)
+    local values = checked("simulate", given_options, simulate_schema)
+    local config, fault = require("bytepool.simulate.config").read(given)
+    if not config then error("simulate: " .. fault, 2) end
+    local read, wrong = require("bytepool.simulate.lines").of_array(trace)
+    if not read then error("simulate: " .. wrong, 2) end
+    return require("bytepool.simulate.run")(config, read, values.hold)
+end
+
 return policy

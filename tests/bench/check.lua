@@ -23,7 +23,7 @@ expect("pool", "mixed", "small_pair", "small_burst64", "tiers64_first", "tiers64
     "pools200_first", "pools200_last", "pools200_in_turn", "threads64_pair", "threads64_burst64",
     "after_threads_pair", "after_threads_burst64", "touch_read", "touch_read_odd", "touch_write",
     "touch_write_odd", "touch_update", "touch_update_odd", "snapshot", "snapshot_pair_without",
-    "snapshot_pair_beside")
+    "snapshot_pair_beside", "change", "change_pair_without", "change_pair_beside")
 expect("luajit", "lua_ffi_malloc", "lua_raw", "lua_buffer", "lua_noop", "lua_ffi_new", "lua_retain_release",
     "lua_retain_release_ffi", "lua_ref_count", "lua_ref_count_ffi", "lua_byte", "lua_retain_release_aborts",
     "lua_ref_count_aborts", "lua_byte_run", "lua_byte_run_raw", "lua_u32be_run", "lua_u32be_run_raw", "lua_put16",

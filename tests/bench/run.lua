@@ -46,6 +46,7 @@ local plan = {
     {"scale", "bytes4096", {"pool"}, rounds = 3},
     {"scale", "count", {"pool"}},
     {"scale", "snapshot", {"pool"}},
+    {"scale", "change", {"pool"}},
     {"tests/bench/luajit.lua", "", {"luajit"}},
     {"tests/bench/forget.lua", "", {"luajit"}, rounds = 3},
 }

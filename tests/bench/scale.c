@@ -195,9 +195,9 @@ static void run_threads(void) {
     bp_pool_destroy(j.pool);
 }
 
-/* ---- snapshots ------------------------------------------------------------------- */
+/* ---- snapshots and changes beside busy threads -------------------------------------- */
 
-enum { RUNNERS = 2, WINDOWS = 10, SNAPSHOTS = 10 };
+enum { RUNNERS = 2, WINDOWS = 10, ACTS = 10 };
 
 typedef struct runner {
     job j;
@@ -205,7 +205,30 @@ typedef struct runner {
     _Alignas(64) atomic_size_t pairs;
 } runner;
 
+/* What is done every 10 ms. */
+typedef void act_fn(bp_pool *pool, size_t round);
+
 static atomic_bool stop;
+static size_t even_sizes[TIERS]; /* what the runners ask for */
+
+static void take_snapshot(bp_pool *pool, size_t round) {
+    static bp_stats s;
+    (void)round;
+    bp_pool_stats(pool, &s);
+}
+
+/* Between the pool's own tiers, powers of two, and the tiers of a stream. */
+static void change_tiers(bp_pool *pool, size_t round) {
+    bp_options o;
+    bp_options_init(&o);
+    if (round % 3 == 0) {
+        o.tiers = even_sizes;
+        o.tier_count = TIERS;
+    } else if (round % 3 == 1) {
+        o.tiers = bp_size_stream(&o.tier_count);
+    }
+    if (bp_pool_configure(pool, &o, false, NULL) != BP_OK) die("a change was refused");
+}
 
 static void *run_on(void *arg) {
     runner *r = arg;
@@ -219,18 +242,17 @@ static void *run_on(void *arg) {
 
 static size_t pairs_of(runner *r) { return atomic_load(&r[0].pairs) + atomic_load(&r[1].pairs); }
 
-/* ns of a pair on each thread in a tenth of a second by the wall's clock; with a snapshot each
- * 10 ms where `took` is not NULL, which gets their own times. */
-static double window(runner *r, double *took) {
-    static bp_stats s;
+/* ns of a pair on each thread in a tenth of a second by the wall's clock; beside ten acts where
+ * `took` is not NULL, which gets their own times. */
+static double window(runner *r, act_fn *act, double *took) {
     struct timespec pause = {0, 10 * 1000 * 1000};
     size_t before = pairs_of(r);
     double start = clock_ns(CLOCK_MONOTONIC);
-    for (size_t i = 0; i < SNAPSHOTS; i++) {
+    for (size_t i = 0; i < ACTS; i++) {
         nanosleep(&pause, NULL);
         if (took != NULL) {
             double began = clock_ns(CPU);
-            bp_pool_stats(r->j.pool, &s);
+            act(r->j.pool, i);
             took[i] = clock_ns(CPU) - began;
         }
     }
@@ -238,33 +260,36 @@ static double window(runner *r, double *took) {
     return passed * RUNNERS / (double)(pairs_of(r) - before);
 }
 
-/* One pool of 64 tiers, two threads that use all of them. Windows with snapshots and without
- * alternate. */
-static void run_snapshots(void) {
+/* One pool of 64 tiers, two threads that use all of them. Windows with acts and without alternate;
+ * after those with, the pool has the tiers of round 0 again. */
+static void run_beside(const char *name, act_fn *act) {
     static runner r[RUNNERS];
-    static double alone[WINDOWS], beside[WINDOWS], took[WINDOWS * SNAPSHOTS];
-    size_t sizes[TIERS], windows = quick ? 1 : WINDOWS;
+    static double alone[WINDOWS], beside[WINDOWS], took[WINDOWS * ACTS];
+    size_t windows = quick ? 1 : WINDOWS;
+    char label[64];
     pthread_t threads[RUNNERS];
-    for (size_t i = 0; i < TIERS; i++) sizes[i] = 128 + i * 1000;
-    job j = {.pool = pool_with(sizes, TIERS), .sizes = sizes, .sizes_mask = TIERS - 1};
+    for (size_t i = 0; i < TIERS; i++) even_sizes[i] = 128 + i * 1000;
+    job j = {.pool = pool_with(even_sizes, TIERS), .sizes = even_sizes, .sizes_mask = TIERS - 1};
+    atomic_store(&stop, false);
     for (unsigned i = 0; i < RUNNERS; i++) {
-        r[i].j = j;
-        r[i].processor = i;
+        r[i] = (runner){.j = j, .processor = i};
         if (pthread_create(&threads[i], NULL, run_on, &r[i]) != 0) die("no thread");
     }
-    (void)window(r, took);
+    (void)window(r, act, took);
     for (size_t w = 0; w < windows; w++) {
-        alone[w] = window(r, NULL);
-        beside[w] = window(r, took + w * SNAPSHOTS);
+        alone[w] = window(r, act, NULL);
+        beside[w] = window(r, act, took + w * ACTS);
     }
     atomic_store(&stop, true);
     for (size_t i = 0; i < RUNNERS; i++) pthread_join(threads[i], NULL);
     qsort(alone, windows, sizeof *alone, rising);
     qsort(beside, windows, sizeof *beside, rising);
-    qsort(took, windows * SNAPSHOTS, sizeof *took, rising);
-    print("snapshot", 0, took[windows * SNAPSHOTS / 2]);
-    print("snapshot_pair_without", 0, alone[windows / 2]);
-    print("snapshot_pair_beside", 0, beside[windows / 2]);
+    qsort(took, windows * ACTS, sizeof *took, rising);
+    print(name, 0, took[windows * ACTS / 2]);
+    (void)snprintf(label, sizeof label, "%s_pair_without", name);
+    print(label, 0, alone[windows / 2]);
+    (void)snprintf(label, sizeof label, "%s_pair_beside", name);
+    print(label, 0, beside[windows / 2]);
     bp_pool_destroy(j.pool);
 }
 
@@ -343,7 +368,8 @@ int main(int argc, char **argv) {
         size_t n = strtoul(only + 5, NULL, 10);
         run_bytes(s, n, n < 4096);
     }
-    if (s == POOL && wanted(only, "snapshot")) run_snapshots();
+    if (s == POOL && wanted(only, "snapshot")) run_beside("snapshot", take_snapshot);
+    if (s == POOL && wanted(only, "change")) run_beside("change", change_tiers);
     if (s == POOL && wanted(only, "count")) {
         run_small();
         run_tiers();

@@ -104,6 +104,8 @@ local function judge_scale(r, list)
     list[#list].note = "of none"
     local ns = r:median("snapshot", "pool")
     table.insert(list, verdict("scale such a snapshot", ns and ns / 1000, 50, {unit = "us"}))
+    of("two threads, a change between three tables every 10 ms", "change_pair_beside", "change_pair_without", 1.3)
+    list[#list].note = "of none"
     for _, n in ipairs {64, 128, 4096} do
         table.insert(list, verdict("scale bytes kept for a block of " .. size_text(n),
             r:median("block_bytes/" .. n, "pool"), 64, {unit = "B"}))

@@ -60,7 +60,7 @@ local modules = { _VERSION = true, ffi_bodies = true, report = true, policy = tr
 compare("modules/bytepool", "", bytepool, modules)
 compare("modules/bytepool.report", "", bytepool.report)
 compare("modules/bytepool.policy", "", bytepool.policy,
-  { Policy = true, Tier = true, Prediction = true, Retune = true, Adaptive = true })
+  { Policy = true, Tier = true, Prediction = true, Simulation = true, Retune = true, Adaptive = true })
 compare("modules/bytepool.pressure", "", require "bytepool.pressure")
 compare("modules/bytepool.object_pool", "", { new_pool = bytepool.new_pool })
 compare("classes/bytepool.Pool", "bytepool.Pool:", core.pool_methods, tables)

@@ -28,8 +28,6 @@ local function escape(text) return (units.one_line(units.clean(text)):gsub("[&<>
 
 local function number(n) return (("%.2f"):format(n):gsub(",", "."):gsub("%.?0+$", "")) end
 
-local function percent(ratio) return (("%.3f %%"):format(ratio * 100):gsub(",", ".")) end
-
 local function short(bytes)
     local rounded = units.rounded(bytes)
     return rounded and (rounded:gsub("%.0 ", " ")) or units.count(bytes)
@@ -120,7 +118,7 @@ local function draw_other(add, entry, row, scale)
         end
     end
     add('<text class="quiet" x="%d" y="%d">%s: %d tiers, waste %s</text>', LEFT, y + 20, escape(entry.name),
-        #entry.tiers, percent(entry.prediction.waste))
+        #entry.tiers, units.percent(entry.prediction.waste))
 end
 
 --- The picture of a trace.
@@ -139,7 +137,7 @@ return function(samples, list)
         (STYLE:gsub("%%", "%%%%")))
     add('<rect class="page" width="%d" height="%d"/>', WIDTH, height)
     add('<text class="title" x="%d" y="26">%s: %d tiers, waste %s</text>', LEFT, escape(suggested.name),
-        #suggested.tiers, percent(suggested.prediction.waste))
+        #suggested.tiers, units.percent(suggested.prediction.waste))
     add('<text class="quiet" x="%d" y="44">Share of %s requests by size in bytes</text>', LEFT,
         units.count(samples.requests))
     draw_bars(add, samples, scale)

@@ -3,9 +3,11 @@
 -- Since 0.1.0.
 -- @module bytepool.cli.suggest
 
+local units = require "bytepool.report.units"
+
 local suggest = {}
 
-local function percent(ratio) return (("%.3f %%"):format(ratio * 100):gsub(",", ".")) end
+local count, percent = units.count, units.percent
 
 --- Options and arguments of the command, for argparse.
 ---@param command table
@@ -23,24 +25,9 @@ function suggest.define(command)
         :argname("TRACE"):args("?")
 end
 
--- A table of strings, the first column to the left, without blanks at the ends.
-local function aligned(rows)
-    local widths, lines = {}, {}
-    for _, row in ipairs(rows) do
-        for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, #cell) end
-    end
-    for i, row in ipairs(rows) do
-        local cells = {}
-        for k, cell in ipairs(row) do
-            local blanks = (" "):rep(widths[k] - #cell)
-            cells[k] = k == 1 and cell .. blanks or blanks .. cell
-        end
-        lines[i] = (table.concat(cells, "  "):gsub(" +$", ""))
-    end
-    return table.concat(lines, "\n")
-end
+local function aligned(rows) return table.concat(units.align(rows, {true}), "\n") end
 
-local function comparison(list, count)
+local function comparison(list)
     local rows = {{"", "tiers", "waste", "waste bytes", "hits", "above the largest"}}
     for _, entry in ipairs(list) do
         local p = entry.prediction
@@ -50,7 +37,7 @@ local function comparison(list, count)
     return aligned(rows)
 end
 
-local function tier_table(prediction, count)
+local function tier_table(prediction)
     local rows = {{"size", "requests", "share", "waste bytes", "waste"}}
     for _, tier in ipairs(prediction.tiers) do
         rows[#rows + 1] = {count(tier.size), count(tier.requests), percent(tier.requests / prediction.requests),
@@ -59,18 +46,18 @@ local function tier_table(prediction, count)
     return aligned(rows)
 end
 
-local function text_of(trace, list, units)
+local function text_of(trace, list)
     local samples, suggested = trace.samples, list[#list].prediction
     local sizes = {}
-    for i, tier in ipairs(suggested.tiers) do sizes[i] = units.count(tier.size) end
+    for i, tier in ipairs(suggested.tiers) do sizes[i] = count(tier.size) end
     return table.concat({
-        ("%s requests, %s sizes from %s to %s, %s bytes asked for%s\n"):format(units.count(samples.requests),
-            units.count(#samples.sizes), units.count(samples.sizes[1]),
-            units.count(samples.sizes[#samples.sizes]), units.bytes(samples.asked_bytes),
+        ("%s requests, %s sizes from %s to %s, %s bytes asked for%s\n"):format(count(samples.requests),
+            count(#samples.sizes), count(samples.sizes[1]),
+            count(samples.sizes[#samples.sizes]), units.bytes(samples.asked_bytes),
             trace.bounds and "\nSizes are the bounds of a histogram's buckets: a request is at most so long." or ""),
-        comparison(list, units.count),
+        comparison(list),
         "\nThe suggested tiers\n",
-        tier_table(suggested, units.count),
+        tier_table(suggested),
         "\nhits: where each buffer goes back before the next get, all but the first of each tier",
         ("bytepool.new_pools{%s}"):format(table.concat(sizes, ", ")),
     }, "\n") .. "\n"
@@ -148,7 +135,7 @@ function suggest.run(bytepool, arguments, out)
         local complaint = write(arguments.svg, picture)
         if complaint then return complaint end
     end
-    out(text_of(trace, list, require "bytepool.report.units"))
+    out(text_of(trace, list))
 end
 
 return suggest

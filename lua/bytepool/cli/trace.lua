@@ -4,6 +4,7 @@
 -- @module bytepool.cli.trace
 
 local core = require "bytepool.core"
+local lines = require "bytepool.simulate.lines"
 local options = require "bytepool.options"
 local samples = require "bytepool.policy.samples"
 local size = require "bytepool.size"
@@ -23,16 +24,10 @@ end
 local readers = {}
 
 function readers.sizes(line)
-    local word, count, rest = line:match("^%s*(%S*)%s*(%S*)%s*(.-)%s*$")
-    if word == "" or word:sub(1, 1) == "#" then return end
-    local bytes = rest == "" and to_size(word)
-    if not bytes then return nil, "must be a size, or a size and a count, got " .. options.quote(line) end
-    if count == "" then return bytes, 1 end
-    local number = count:find("^%d+$") and tonumber(count)
-    if not number or not options.is_whole(number, 1, MAX_COUNT) then
-        return nil, "the count must be a whole number of at least 1, got " .. options.quote(count)
-    end
-    return bytes, number
+    local kind, what, count = lines.read(line)
+    if kind == "size" then return what, count end
+    if kind == "get" then return what, 1 end
+    if not kind then return nil, what end
 end
 
 -- The "combined" format. A response without a body asks for no buffer.
@@ -61,21 +56,29 @@ local function next_line(file)
     return line and line:gsub("\r$", ""), fault
 end
 
--- What file.read says where it fails and not where the file ends.
-local function read_lines(file, place, line, read)
-    local counts, faults, number, fault = {}, {count = 0}, 0, nil
+-- From `line` on; take(line) returns what is wrong with it. What file.read says where it fails and not where the
+-- file ends.
+local function read_lines(file, place, line, take)
+    local faults, number, fault = {count = 0}, 0, nil
     while line do
         number = number + 1
-        local bytes, count = read(line)
-        if bytes then
-            counts[bytes] = (counts[bytes] or 0) + count
-        elseif count then
-            add_fault(faults, place, number, count)
-        end
+        local wrong = take(line)
+        if wrong then add_fault(faults, place, number, wrong) end
         line, fault = next_line(file)
     end
     if fault then return nil, ("%s: %s"):format(place, fault) end
     if faults.count > 0 then return nil, faults_text(faults) end
+    return true
+end
+
+local function count_lines(file, place, line, read)
+    local counts = {}
+    local done, fault = read_lines(file, place, line, function(text)
+        local bytes, count = read(text)
+        if not bytes then return count end
+        counts[bytes] = (counts[bytes] or 0) + count
+    end)
+    if not done then return nil, fault end
     if next(counts) == nil then return nil, place .. ": no request is in it" end
     return counts
 end
@@ -131,7 +134,7 @@ function trace.read(report, name, format)
         if why then return nil, ("%s: %s"):format(place, why) end
         bounds = format == "sizes" and is_json(line)
         if bounds then return of_snapshots(report, place, line .. "\n" .. (file:read("*a") or "")) end
-        return read_lines(file, place, line, readers[format])
+        return count_lines(file, place, line, readers[format])
     end)
     if not counts then return nil, fault end
     for at, count in pairs(counts) do
@@ -144,6 +147,31 @@ function trace.read(report, name, format)
     return {samples = samples.of_counts(counts), tiers = tiers, bounds = bounds}
 end
 
+--- Reads a trace in its order, see simulate.lines.
+---@param name string a file, or - for standard input
+---@param format "sizes"|"nginx" of lines
+---@return bytepool.simulate.Trace|nil
+---@return string? message with the place and the line in front
+function trace.steps(name, format)
+    return with_file(name, function(file, place)
+        local line, why = next_line(file)
+        if why then return nil, ("%s: %s"):format(place, why) end
+        if format == "sizes" and is_json(line) then
+            return nil, place .. ": a snapshot does not tell the order of its requests"
+        end
+        local steps = lines.new()
+        local done, fault = read_lines(file, place, line, function(text)
+            if format == "sizes" then return lines.add(steps, text) end
+            local bytes, wrong = readers[format](text)
+            if not bytes then return wrong end
+            return lines.add_size(steps, bytes, 1)
+        end)
+        if not done then return nil, fault end
+        if steps.gets == 0 then return nil, place .. ": no request is in it" end
+        return steps
+    end)
+end
+
 --- Tiers out of a file: sizes on lines, in any order, or a snapshot of one pool.
 ---@param report table bytepool.report
 ---@param name string
@@ -153,7 +181,7 @@ function trace.tiers(report, name)
     local counts, fault, tiers = with_file(name, function(file, place)
         local line, why = next_line(file)
         if why then return nil, ("%s: %s"):format(place, why) end
-        if not is_json(line) then return read_lines(file, place, line, readers.sizes) end
+        if not is_json(line) then return count_lines(file, place, line, readers.sizes) end
         local found, message, of_pool = of_snapshots(report, place, line .. "\n" .. (file:read("*a") or ""))
         if found and not of_pool then return nil, place .. ": more than one pool's snapshot is in it" end
         return found, message, of_pool

@@ -42,20 +42,8 @@ local DRAINED = {
     {"asked_bytes", bytes}, {"waste_bytes", bytes}, {"collected", count},
 }
 
--- Right-aligned; the columns in `left` hold words and are left-aligned.
 local function align(rows, lines, left)
-    local widths = {}
-    for _, row in ipairs(rows) do
-        for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, #cell) end
-    end
-    for _, row in ipairs(rows) do
-        local cells = {}
-        for i, cell in ipairs(row) do
-            local space = (" "):rep(widths[i] - #cell)
-            cells[i] = left and left[i] and cell .. space or space .. cell
-        end
-        lines[#lines + 1] = (table.concat(cells, "  "):gsub(" +$", ""))
-    end
+    for _, line in ipairs(units.align(rows, left)) do lines[#lines + 1] = line end
 end
 
 local function tier_lines(tiers, rates, lines)

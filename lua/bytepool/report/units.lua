@@ -50,6 +50,13 @@ function units.bytes(n)
     return rounded and ("%s (%s)"):format(units.count(n), rounded) or units.count(n)
 end
 
+--- "18.667 %".
+---@param ratio number
+---@return string
+function units.percent(ratio)
+    return point(("%.3f %%"):format(ratio * 100))
+end
+
 --- "3723 s (1 h 2 min)".
 ---@param n number seconds
 ---@return string
@@ -116,6 +123,26 @@ function units.octaves(histogram)
         end
     end
     return merged
+end
+
+--- Rows of strings as lines, right-aligned; the columns in `left` are left-aligned. No line ends with blanks.
+---@param rows string[][]
+---@param left? table<integer, boolean>
+---@return string[] lines
+function units.align(rows, left)
+    local widths, lines = {}, {}
+    for _, row in ipairs(rows) do
+        for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, #cell) end
+    end
+    for _, row in ipairs(rows) do
+        local cells = {}
+        for i, cell in ipairs(row) do
+            local space = (" "):rep(widths[i] - #cell)
+            cells[i] = left and left[i] and cell .. space or space .. cell
+        end
+        lines[#lines + 1] = (table.concat(cells, "  "):gsub(" +$", ""))
+    end
+    return lines
 end
 
 -- The well-formed sequences of UTF-8, after RFC 3629.
