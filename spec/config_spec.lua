@@ -74,6 +74,8 @@ describe("load_config", function()
       "load_config: argument 'source' must be a path, a text or a table with either, got 7")
     h.raises(function() bytepool.load_config({}) end,
       "load_config: argument 'source' must be a path, a text or a table with either, got nil")
+    h.raises(function() bytepool.load_config { text = text, name = 7 } end,
+      "load_config: argument 'source': name must be a string of one line, got 7")
     h.raises(function() bytepool.load_config("a\0b") end,
       "load_config: argument 'source' must be a path, a text or a table with either, got string")
   end)
@@ -200,13 +202,15 @@ return {
       { "function() error 'no' end", "1: tiers: app.lua:1: no" },
       { "function() policy.sizes(policy.merge()) end",
         "1: tiers: app.lua:1: sizes: expected at least one policy or array of sizes" },
-      { "{1}, adaptive = {}", nil },
+      { "{['policy()'] = 'merge', n = 1e9}", "1: tiers: expected a policy" },
+      { "{['policy()'] = 'merge', line = {}, n = 'x'}", "1: tiers: expected a policy" },
+      { "{['policy()'] = {}, n = 1}", "1: tiers: expected a policy" },
+      { "{['policy()'] = 'fit', n = 1}", "1: tiers: expected a policy" },
+      { "{1}, adaptive = {['policy()'] = {}}", "1: adaptive: expected policy.adaptive{...}, got table" },
       { "{1}, adaptive = policy.stream()", "1: adaptive: expected policy.adaptive{...}, got policy.stream" },
       { "{1}, adaptive = 1", "1: adaptive: expected policy.adaptive{...}, got number" },
     }
-    for _, case in ipairs(cases) do
-      if case[2] then faulty("return { tiers = " .. case[1] .. " }", case[2]) end
-    end
+    for _, case in ipairs(cases) do faulty("return { tiers = " .. case[1] .. " }", case[2]) end
   end)
 
   it("has the policies that the library has", function()

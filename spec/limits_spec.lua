@@ -235,6 +235,16 @@ describe("tiers with limits", function()
     assert.same(merged:sizes(), pool:settings().tiers)
   end)
 
+  it("pass through policies of a config file", function()
+    local config = assert(bytepool.load_config [[
+      local own = { { size = 512, max_idle = "1MiB" }, 1024 }
+      return { tiers = policy.cap(policy.merge(own, { 4096 }), { tiers = #policy.sizes(own) + 1, to = 4096 }) }]])
+    assert.same({ { size = 512, max_idle = MiB }, 1024, 4096 }, config.tiers)
+    config = assert(bytepool.load_config [[
+      return { tiers = policy.sizes(policy.merge({ { size = 512, max_idle = "1MiB" } })) }]])
+    assert.same({ 512 }, config.tiers)
+  end)
+
   it("are read by new_pools as in a config", function()
     local tiers = { { size = "1KiB", max_idle = 0 }, { size = 2048 } }
     assert.same({ { size = 1024, max_idle = 0 }, 2048 }, quiet(nil, tiers):settings().tiers)

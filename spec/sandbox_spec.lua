@@ -95,6 +95,8 @@ local ATTACKS = {
   { "130,000 keys that differ from none", "return {" .. ("a=1, "):rep(100000) .. "b=2}", "unknown key" },
   { "170,000 places", "local a = 1 return {" .. ("a; "):rep(160000) .. "b=2}", "" },
   { "quotes on quotes", "return {'" .. ("x\\'"):rep(170000) .. "', b = 2}", "unknown key" },
+  { "a long key", "local s = 'x' for i = 1, 20 do s = s .. s end return { tiers = { 1 }, [s] = 1 }", "unknown key" },
+  { "a forged policy", "return { tiers = { ['policy()'] = 'merge', n = 1e15 } }", "expected a policy" },
   { "calls within calls", "local function f(t) return t end return " .. ("f({"):rep(60) .. ("})"):rep(60), "" },
   { "tables within tables", "return { tiers = " .. ("{"):rep(150) .. ("}"):rep(150) .. "}", "" },
   { "a cycle", "local t = { tiers = { 1 } } t.limits = t return t", "contains itself" },

@@ -67,7 +67,8 @@ local function adaptive_of(value, path, faults)
     local described = type(value) == "table" and value["policy()"]
     local text
     if described and described ~= "adaptive" or type(value) ~= "table" then
-        text = "expected policy.adaptive{...}, got " .. (described and "policy." .. described or type(value))
+        local got = type(described) == "string" and "policy." .. described or type(value)
+        text = "expected policy.adaptive{...}, got " .. got
     elseif not described and type(value.look) == "function" then
         return value -- one that the host has made
     elseif not described then
@@ -192,7 +193,12 @@ end
 -- Text and its name: see bytepool.load_config.
 local function source_of(source)
     if type(source) == "table" then
-        if type(source.text) == "string" then return source.text, source.name or "config" end
+        local name = source.name
+        if name ~= nil and (type(name) ~= "string" or name:find("\n", 1, true) or name:find("\0", 1, true)) then
+            error("load_config: argument 'source': name must be a string of one line, got "
+                .. options.show(name), 4)
+        end
+        if type(source.text) == "string" then return source.text, name or "config" end
         source = source.path
     elseif type(source) == "string" and (source:find("\n", 1, true) or source:find("^%s*%-%-")
         or source:find("^%s*return[%s{(]")) then

@@ -185,7 +185,7 @@ end
 function options.join(path, key)
     if type(key) == "number" then return ("%s[%s]"):format(path, show_number(key)) end
     if type(key) ~= "string" then return ("%s[%s]"):format(path, tostring(key)) end
-    if not key:find("^[%a_][%w_]*$") then return ("%s[%s]"):format(path, options.quote(key)) end
+    if #key > LONGEST_SHOWN or not key:find("^[%a_][%w_]*$") then return ("%s[%s]"):format(path, options.quote(key)) end
     return path == "" and key or path .. "." .. key
 end
 

@@ -24,6 +24,8 @@ local MOST_WORK = 10000000
 local MOST_SECONDS = 0.25
 local FIT_STEP = 10
 
+local MOST_ARGUMENTS = 255
+
 ---@class bytepool.config.Reading
 ---@field work integer done so far
 ---@field began number os.clock
@@ -170,19 +172,21 @@ local function run_function(fn, path, faults, reading, most)
     if not charge(reading, 1000, path, faults) then return nil end
     local ok, list = pcall(fn)
     if ok then return read_list(list, path, faults, most) end
-    add(faults, path, tostring(list)) -- as it is, with the line that raised it
+    add(faults, path, (tostring(list):gsub("\n", " "))) -- as it is, with the line that raised it
 end
 
+-- The script could have made such a table itself: nothing about it is certain.
 local function run_described(value, path, faults, reading)
     local name = value["policy()"]
-    reading.line[path] = value.line
+    if options.is_whole(value.line, 1) then reading.line[path] = value.line end
     if not charge(reading, 5000, path, faults) then return nil end
-    if composed[name] then return composed[name](path, faults, value, reading) end
-    if type(name) ~= "string" or not schemas[name] or name == "fit" then
+    local known = type(name) == "string" and (composed[name] or schemas[name]) and name ~= "fit"
+    if not known or not options.is_whole(value.n, 0, MOST_ARGUMENTS) then
         add(faults, path, name == "adaptive" and "policy.adaptive has a key of its own, adaptive"
             or "expected a policy")
         return nil
     end
+    if composed[name] then return composed[name](path, faults, value, reading) end
     return by_schema(name, path, faults, value, reading)
 end
 
