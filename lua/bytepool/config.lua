@@ -133,6 +133,9 @@ local function make_sizes()
         if os.clock() - reading.began > 1 then reading = tiers.reading() end
         local faults = {}
         local list = tiers.read(given, "sizes", faults, reading)
+        for i, entry in ipairs(list or {}) do
+            if type(entry) == "table" then list[i] = entry.size end
+        end
         if list then return list end
         error(("%s: %s"):format(faults[1].path, text_of(faults[1])), 0)
     end
