@@ -88,7 +88,7 @@ local of_pools = {
   tick = "pool:tick()",
   settings = "sum = sum + #pool:settings().tiers",
   configure = "pool:configure(tiers)",
-  rollback = "pool:rollback { dry_run = true }",
+  rollback = "pool:rollback()",
 }
 
 -- Prints how the traces that begin with the loop end, and why any of these, or of those that

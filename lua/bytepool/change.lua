@@ -139,6 +139,14 @@ end
 
 local schema = {dry_run = {type = "boolean", default = false}}
 
+-- Blames the caller of the method.
+local function is_dry(method, given)
+    if given == nil then return false end
+    local values, message = options.check(method, given, schema)
+    if not values then error(message, 3) end
+    return values.dry_run
+end
+
 local function is_config(given)
     return type(given) == "table" and not tiers.is_policy(given) and #given == 0
 end
@@ -161,8 +169,7 @@ end
 
 function methods.configure(pool, new, given)
     check_pool("configure", pool)
-    local values, message = options.check("configure", given, schema)
-    if not values then error(message, 2) end
+    local dry_run = is_dry("configure", given)
     local to, fault, only_tiers = read(new)
     if not to then error(fault, 2) end
     check_pool("configure", pool) -- policies ran
@@ -174,14 +181,13 @@ function methods.configure(pool, new, given)
     end
     local refused = settings.fixed_fault(from, to)
     if refused then error("configure: " .. refused, 2) end
-    local report, why = apply(pool, from, to, values.dry_run)
+    local report, why = apply(pool, from, to, dry_run)
     return report, why
 end
 
 function methods.rollback(pool, given)
     check_pool("rollback", pool)
-    local values, message = options.check("rollback", given, schema)
-    if not values then error(message, 2) end
+    local dry_run = is_dry("rollback", given)
     local from, to = present(pool), core.settings(pool, true)
     if not to then return nil, "there is nothing to roll back to" end
     local own = change.own(pool)
@@ -190,10 +196,10 @@ function methods.rollback(pool, given)
     local back = undo and undo.generation == from.generation and undo or {parts = parts_of(from), leaks = from.leaks}
     local parts = back.parts
     to.on_tick, to.adaptive, to.pressure, to.leaks = parts.on_tick, parts.adaptive, parts.pressure, back.leaks
-    local report = report_of(pool, from, to, values.dry_run)
-    local done, why = core.rollback(pool, values.dry_run)
+    local report = report_of(pool, from, to, dry_run)
+    local done, why = core.rollback(pool, dry_run)
     if not done then return nil, why end
-    if not values.dry_run then take_over(pool, own, parts, back.leaks, report) end
+    if not dry_run then take_over(pool, own, parts, back.leaks, report) end
     return report
 end
 
