@@ -6,7 +6,8 @@
 
 #include "cache.h"
 
-/* Another thread called trim: give up what this cache holds; or tick: what it does not use. */
+/* Another thread called trim or shrink: give up what this cache holds, and no more; or tick: what
+ * it does not use. */
 static void honour_trim(bp_cache *c) {
     uint32_t epoch = bp_acquire(&c->pool->trim_epoch);
     bp__cache_cool(c);

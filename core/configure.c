@@ -243,6 +243,12 @@ void bp_pool_settings(bp_pool *pool, bp_settings *out) {
     pthread_mutex_unlock(&bp__registry);
 }
 
+void bp_pool_settings_before(bp_pool *pool, bp_settings *out) {
+    pthread_mutex_lock(&bp__registry);
+    *out = pool->before;
+    pthread_mutex_unlock(&bp__registry);
+}
+
 size_t bp_pool_sizes(bp_pool *pool, size_t sizes[BP_MAX_TIERS]) {
     pthread_mutex_lock(&bp__registry);
     size_t count = pool->now.tier_count;
