@@ -27,22 +27,35 @@ static bp_buffer *block_for(bp_cache *c, uint32_t bin, size_t n) {
     return b != NULL ? b : bp__cache_refill(c, bin);
 }
 
+/* What idles elsewhere gives way to the pool's quota: as much as is needed, and what this cache
+ * reserved before. Caches of other threads give up what they hold at their next slow half. */
+static bool make_room_in_quota(bp_cache *c, uint32_t bin, size_t size) {
+    bp_pool *pool = c->pool;
+    uint64_t idle = bp_peek(&pool->depot_bytes), lacks = bp__charge_lacks(pool, size);
+    if (bp__tier_is_full(&pool->depots[bin]) || size > bp_peek(&pool->max_bytes) ||
+        lacks > idle + bp_peek(&pool->leased) + bp__cache_reserved(c)) {
+        return false;
+    }
+    bp__cache_flush_all(c);
+    idle = bp_peek(&pool->depot_bytes);
+    lacks = bp__charge_lacks(pool, size);
+    if (lacks > 0) {
+        (void)bp__pool_trim(pool, c, idle > lacks ? (size_t)(idle - lacks) : 0);
+    }
+    return true;
+}
+
 /* What idles in other tiers may serve where memory or the pool's quota ran out. A request
  * beyond all of it, or over its tier's own quota, must not cost the others their idle blocks. */
 static bool make_room(bp_cache *c, uint32_t bin, size_t n) {
     bp_pool *pool = c->pool;
-    size_t size = bin == BP_BIN_NONE ? n : bp_peek(&pool->sizes[bin]);
-    size_t idle = (size_t)bp_peek(&pool->depot_bytes);
-    if (errno == ESTALE || n > idle + bp_peek(&pool->leased)) {
+    if (errno == EDQUOT) {
+        return make_room_in_quota(c, bin, bin == BP_BIN_NONE ? n : bp_peek(&pool->sizes[bin]));
+    }
+    if (errno == ESTALE || n > (size_t)bp_peek(&pool->depot_bytes) + bp_peek(&pool->leased)) {
         return false;
     }
-    if (errno != EDQUOT) {
-        (void)bp__pool_trim(pool, c, 0);
-    } else if (bp__tier_is_full(&pool->depots[bin]) || size > bp_peek(&pool->max_bytes)) {
-        return false;
-    } else {
-        (void)bp__pool_trim(pool, c, idle > size ? idle - size : 0);
-    }
+    (void)bp__pool_trim(pool, c, 0);
     return true;
 }
 
@@ -152,7 +165,7 @@ static void release_uncached(bp_pool *pool, bp_buffer *b) {
         if (pool->closed) {
             (void)bp__depot_trim(pool, d);
         } else {
-            bp__depot_bound(pool, d);
+            (void)bp__depot_bound(pool, d);
             bp__idle_shrink(pool);
         }
         bp_count_publish(&d->gone.put, 1);

@@ -105,7 +105,8 @@ typedef struct bp_options {
     size_t max_bytes;             /* quota on what the pool owns, in use and idle, oversize buffers
                                      too, and on what threads reserved of it; BP_NO_LIMIT: none. What
                                      idles elsewhere gives way first; a get over it fails. Blocks that
-                                     idle in the cache of a thread that sleeps can not give way. */
+                                     idle in the cache of a thread that sleeps, or in a slab that a
+                                     live buffer pins, can not give way. */
     double max_waste;             /* 0 to 1: a request that would leave a larger share of its block
                                      unused gets a block of its own, as one above the largest tier
                                      does, where that takes less; 1: none does */
@@ -203,9 +204,9 @@ BP_API void bp_pool_settings_before(bp_pool *pool, bp_settings *out);
 /* Gives the pool another tier table and other limits while threads go on: each takes them up in
  * its next get or release. Buffers that are out stay valid; a tier of the new table that the old
  * one had keeps its blocks and counters; one that the table lost drains: its blocks go back to
- * the system as they come home. What o says of the rest is not looked at. All or nothing; with
- * dry_run only the checks. BP_ERR_ARG. BP_ERR_LIMIT: more than BP_MAX_ROWS tiers, with those
- * that drain, or no slot is free. error may be NULL. */
+ * the system as they come home, as does at once what idles over a lower bound. What o says of the
+ * rest is not looked at. All or nothing; with dry_run only the checks. BP_ERR_ARG. BP_ERR_LIMIT:
+ * more than BP_MAX_ROWS tiers, with those that drain, or no slot is free. error may be NULL. */
 BP_API int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error *error);
 
 /* Back to what the last bp_pool_configure or bp_pool_rollback replaced. BP_ERR_ARG: there was
@@ -359,7 +360,7 @@ typedef struct bp_stats {
     uint64_t in_use_bytes;      /* their blocks, bytes; oversize ones too */
     uint64_t peak_in_use_bytes; /* sampled as peak_in_use of a tier */
     uint64_t idle_bytes;        /* blocks kept for reuse */
-    uint64_t owned_bytes;       /* = in_use_bytes + idle_bytes */
+    uint64_t owned_bytes;       /* = in_use_bytes + idle_bytes; exact, never above max_bytes */
     uint64_t peak_owned_bytes;  /* highest owned_bytes so far, exact */
     uint64_t reserved_bytes;    /* address space, not memory */
     uint64_t resident_bytes;    /* an estimate of the memory behind it: the blocks that it owns with
@@ -393,8 +394,9 @@ typedef struct bp_stats {
 } bp_stats;
 
 /* One snapshot. While other threads work, in_use may be counted high and never negative, and
- * idle low; get, asked_bytes, waste_bytes, total_get, discarded and the histogram are of one
- * moment for each thread and agree at any time. All equations hold once they are quiet. */
+ * idle low; owned_bytes is exact; get, asked_bytes, waste_bytes, total_get, discarded and the
+ * histogram are of one moment for each thread and agree at any time. All equations hold once they
+ * are quiet. */
 BP_API void bp_pool_stats(bp_pool *pool, bp_stats *out);
 
 /* For bindings; cold. A garbage collector, not the program, is about to give back a handle

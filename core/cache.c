@@ -124,7 +124,7 @@ void bp__cache_flush_bin(bp_cache *c, uint32_t tier) {
         bp_count(&c->slow[tier].flushed, flushed);
     }
     drop_fresh(c, tier);
-    bp__depot_bound(c->pool, d);
+    (void)bp__depot_bound(c->pool, d);
 }
 
 void bp__cache_flush_all(bp_cache *c) {
@@ -133,6 +133,15 @@ void bp__cache_flush_all(bp_cache *c) {
         bp__cache_flush_bin(c, t);
     }
     c->raw_last = &no_block; /* its slab may be another's soon */
+}
+
+uint64_t bp__cache_reserved(const bp_cache *c) {
+    uint64_t bytes = 0;
+    uint32_t bins = bp_peek(&c->pool->bins);
+    for (uint32_t t = 0; t < bins; t++) {
+        bytes += (uint64_t)c->bins[t].fresh_left * bp_peek(&c->pool->sizes[t]);
+    }
+    return bytes;
 }
 
 /* One cached block, or one reserved, keeps its slab from being empty, and so up to 4 MiB from
@@ -239,7 +248,9 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
         bin->top = bin->base + (held - older);
         *bin->top++ = b;
     }
-    bp__depot_bound(c->pool, d);
+    if (bp__depot_bound(c->pool, d)) { /* what this bin has may pin slabs */
+        bp__cache_flush_bin(c, tier);
+    }
     keep_bound(c);
     bp_count_publish(&bin->put, 1);
 }

@@ -54,7 +54,10 @@ BP_INLINE bp_place bp__place_of(const bp_cache *c, bp_spot at) {
     return (bp_place){(uint32_t)(at.bin - c->bins), (uint32_t)at.cell};
 }
 
-/* NULL where this thread has none yet, or the pool is closed. */
+/* NULL where this thread has none yet, or the pool is closed. No order is asked for: who gave a
+ * slot anew had seen it empty in every thread, under the registry's lock, and the second load
+ * needs the first one's value for its address, which every processor with threads of today keeps
+ * in order. */
 BP_INLINE bp_cache *bp__cache_of(const bp_pool *pool) {
     return bp_peek(&bp__thread->caches[bp_peek(&pool->slot)]);
 }

@@ -151,10 +151,12 @@ static void assign_bins_locked(bp_pool *pool, const bp_settings *s, const uint8_
 }
 
 static void apply_locked(bp_pool *pool, const bp_settings *s, const uint8_t *bins) {
+    if (s->decay < pool->now.decay || s->decay > pool->now.decay) {
+        bp__decay_set(pool, s->decay);
+    }
     pool->now = *s;
     bp_poke(&pool->max_idle, s->max_idle);
     bp_poke(&pool->max_bytes, s->max_bytes);
-    bp_poke(&pool->decay, s->decay);
     bp__cells_age_locked(pool);
     assign_bins_locked(pool, s, bins);
     bp__table_build(&pool->table, s, bins, pool->slow_get);
@@ -174,32 +176,41 @@ void bp__settings_first(bp_pool *pool, const bp_settings *s) {
 static void give_back(bp_pool *pool) {
     uint32_t bins = bp_peek(&pool->bins);
     for (uint32_t i = 0; i < bins; i++) {
-        bp__depot_bound(pool, &pool->depots[i]);
+        (void)bp__depot_bound(pool, &pool->depots[i]);
     }
     bp__idle_shrink(pool);
+    uint64_t lacks = bp__charge_lacks(pool, 0), idle = bp_peek(&pool->depot_bytes);
+    if (lacks > 0) {
+        (void)bp__pool_trim(pool, NULL, idle > lacks ? (size_t)(idle - lacks) : 0);
+    }
 }
 
-static bool change_locked(bp_pool *pool, bp_settings *s, bool dry_run, bp_error *e) {
+/* s NULL: back to what was before. */
+static bool change_locked(bp_pool *pool, const bp_settings *s, bool dry_run, bp_error *e) {
     uint8_t bins[BP_MAX_TIERS];
+    bp_settings next = s != NULL ? *s : pool->before;
     bp__tiers_retire_locked(pool);
     if (pool->closed) {
         return refuse(e, BP_ERR_ARG, 0, "pool is closed");
     }
-    if (!choose_bins_locked(pool, s, bins)) {
+    if (next.tier_count == 0) {
+        return refuse(e, BP_ERR_ARG, 0, "there is nothing to roll back to");
+    }
+    if (!choose_bins_locked(pool, &next, bins)) {
         return refuse(e, BP_ERR_LIMIT, 0, "too many tiers of earlier tables still have buffers");
     }
     if (!dry_run) {
         if (!bp__registry_add_locked(pool)) {
             return refuse(e, BP_ERR_LIMIT, 0, "too many pools in this process");
         }
-        s->generation = pool->now.generation + 1;
+        next.generation = pool->now.generation + 1;
         pool->before = pool->now;
-        apply_locked(pool, s, bins);
+        apply_locked(pool, &next, bins);
     }
     return true;
 }
 
-static int change(bp_pool *pool, bp_settings *s, bool dry_run, bp_error *e) {
+static int change(bp_pool *pool, const bp_settings *s, bool dry_run, bp_error *e) {
     pthread_mutex_lock(&bp__registry);
     bool done = change_locked(pool, s, dry_run, e);
     pthread_mutex_unlock(&bp__registry);
@@ -223,14 +234,7 @@ int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error
 int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error) {
     bp_error unasked = {BP_OK, 0, ""}, *e = error != NULL ? error : &unasked;
     memset(e, 0, sizeof *e);
-    pthread_mutex_lock(&bp__registry);
-    bp_settings s = pool->before;
-    pthread_mutex_unlock(&bp__registry);
-    if (s.generation == 0) {
-        (void)refuse(e, BP_ERR_ARG, 0, "there is nothing to roll back to");
-        return e->status;
-    }
-    return change(pool, &s, dry_run, e);
+    return change(pool, NULL, dry_run, e);
 }
 
 void bp_pool_settings(bp_pool *pool, bp_settings *out) {

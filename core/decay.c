@@ -9,10 +9,19 @@
 
 static uint64_t now_ms(void) { return (uint64_t)(bp__sys_seconds() * 1e3); }
 
+static uint64_t window_after(uint64_t now, double decay) {
+    return now + (uint64_t)(decay * 500) + 1;
+}
+
+void bp__decay_set(bp_pool *pool, double decay) {
+    bp_poke(&pool->decay, decay);
+    bp_poke(&pool->next_window, window_after(now_ms(), decay));
+}
+
 /* One caller of several, once for each window. */
 static bool begins_window(bp_pool *pool, double decay) {
     uint64_t now = now_ms(), due = bp_peek(&pool->next_window);
-    uint64_t next = now + (uint64_t)(decay * 500) + 1;
+    uint64_t next = window_after(now, decay);
     return now >= due &&
            atomic_compare_exchange_strong_explicit(&pool->next_window, &due, next,
                                                    memory_order_relaxed, memory_order_relaxed);
@@ -81,6 +90,8 @@ static size_t decay_all(bp_pool *pool) {
     bp_add(&pool->windows, 1u);
     if (c != NULL) {
         bp__cache_cool(c);
+    } else {
+        bp__cache_drop_stale(pool);
     }
     size_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) {

@@ -35,25 +35,27 @@ void bp__idle_shrink(bp_pool *pool) {
 }
 
 /* What the caches may hold counts as held, as for the pool. */
-static bool tier_over(const bp_depot *d) {
+static bool over_locked(const bp_depot *d) {
     uint64_t held = bp_peek(&d->free) * d->size + bp_peek(&d->leased);
     return held > bp_peek(&d->max_idle);
 }
 
-void bp__depot_bound(bp_pool *pool, bp_depot *d) {
+bool bp__depot_bound(bp_pool *pool, bp_depot *d) {
     if (bp_peek(&d->lost)) {
         (void)bp__depot_trim(pool, d);
-        return;
+        return false;
     }
     if (bp_peek(&d->max_idle) == BP_NO_LIMIT) {
-        return;
+        return false;
     }
     uint32_t chain = BP_NO_SLAB;
     bp__lock(&d->lock);
-    while (tier_over(d) && bp__retire_last_locked(pool, d, &chain)) {
+    while (over_locked(d) && bp__retire_last_locked(pool, d, &chain)) {
     }
+    bool over = over_locked(d);
     pthread_mutex_unlock(&d->lock);
     bp__chain_give(pool, chain);
+    return over;
 }
 
 size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
@@ -80,8 +82,11 @@ size_t bp__depots_trim(bp_pool *pool) {
     return bytes;
 }
 
-/* The largest blocks first: of them the fewest serve. */
+/* The largest blocks first, where no change gave bins anew: of them the fewest serve. */
 size_t bp__depots_shrink(bp_pool *pool, size_t idle) {
+    if (idle == 0) {
+        return bp__depots_trim(pool);
+    }
     uint64_t before = bp_peek(&pool->trimmed_bytes);
     for (uint32_t t = bp_peek(&pool->bins); t-- > 0 && bp_peek(&pool->depot_bytes) > idle;) {
         bp_depot *d = &pool->depots[t];

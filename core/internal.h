@@ -129,12 +129,14 @@ size_t bp__depots_trim(bp_pool *pool);                /* of every tier and page 
 size_t bp__depots_shrink(bp_pool *pool, size_t idle); /* until no more idles behind the caches */
 bool bp__idle_over(const bp_pool *pool);              /* max_idle may be exceeded */
 void bp__idle_shrink(bp_pool *pool);                  /* retires empty slabs while that helps */
-void bp__depot_bound(bp_pool *pool, bp_depot *d); /* after blocks came home: the tier's own limit */
+bool bp__depot_bound(
+    bp_pool *pool, bp_depot *d); /* the tier's own limit, when blocks came home; true: still over */
 
 /* from quota.c: what counts against max_bytes. Blocks are counted in d->carved, too; those
  * of page classes count by their buffers' lengths, when these are out. */
 bool bp__charge(bp_pool *pool, size_t bytes); /* false: over quota, nothing done */
 void bp__discharge(bp_pool *pool, size_t bytes);
+uint64_t bp__charge_lacks(const bp_pool *pool, size_t bytes); /* what must go for that to fit */
 uint32_t bp__charge_blocks_locked(bp_pool *pool, bp_depot *d,
                                   uint32_t most); /* as many as may be */
 bool bp__charge_all_locked(bp_pool *pool, bp_depot *d, size_t blocks);
@@ -142,8 +144,9 @@ void bp__discharge_blocks_locked(bp_pool *pool, bp_depot *d, size_t blocks);
 bool bp__tier_is_full(bp_depot *d);                                        /* of its own quota */
 uint32_t bp__fresh_at_once_locked(const bp_pool *pool, const bp_depot *d); /* that a bin reserves */
 
-/* from prewarm.c */
-int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count); /* size: d's */
+/* from prewarm.c. size: d's, when the caller looked; BP_STALE: it is another tier's by now. */
+#define BP_STALE 1 /* beside the numbers of bp_status */
+int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count);
 
 /* from cache.c */
 bp_cache *bp__cache_new_locked(bp_pool *pool); /* of the registry: by the pool's table */
@@ -152,6 +155,7 @@ bp_buffer *bp__cache_refill(bp_cache *c,
 void bp__cache_store_slow(bp_cache *c, bp_buffer *b); /* flushes where full; counted */
 void bp__cache_flush_bin(bp_cache *c, uint32_t bin);
 void bp__cache_flush_all(bp_cache *c);
+uint64_t bp__cache_reserved(const bp_cache *c); /* bytes of its fresh blocks */
 
 /* from alone.c */
 bp_buffer *bp__alone_get(bp_pool *pool, size_t n); /* NULL: errno */
@@ -200,6 +204,7 @@ void bp__pool_free(bp_pool *pool);
 size_t bp__pool_trim(bp_pool *pool, bp_cache *c, size_t idle);
 
 /* from decay.c */
+void bp__decay_set(bp_pool *pool, double decay); /* a window of it begins */
 void bp__cache_cool(bp_cache *c); /* in a slow half: gives up what it did not use for a window */
 
 /* from configure.c */

@@ -211,7 +211,7 @@ size_t bp__pool_trim(bp_pool *pool, bp_cache *c, size_t idle) {
         c->trim_seen = epoch;
         bp__cache_flush_all(c);
     }
-    return idle == 0 ? bp__depots_trim(pool) : bp__depots_shrink(pool, idle);
+    return bp__depots_shrink(pool, idle);
 }
 
 size_t bp_pool_shrink(bp_pool *pool, size_t idle) {
@@ -227,7 +227,8 @@ size_t bp_pool_trim(bp_pool *pool) {
     return bp_pool_shrink(pool, 0);
 }
 
-int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
+/* By the table as it is; BP_STALE where that changed on the way. */
+static int prewarm(bp_pool *pool, size_t size, size_t count) {
     pthread_mutex_lock(&bp__registry);
     uint32_t bin = bp__table_search(&pool->table, size).bin;
     size_t block = bin == BP_BIN_NONE ? 0 : bp_peek(&pool->sizes[bin]);
@@ -237,9 +238,17 @@ int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
     }
     bp_depot *d = &pool->depots[bin];
     int status = bp__depot_prewarm(pool, d, block, count);
-    if (bp_peek(&d->lost)) { /* the table has changed meanwhile */
-        bp__depot_bound(pool, d);
+    if (bp_peek(&d->lost)) { /* what was made goes */
+        (void)bp__depot_bound(pool, d);
     }
+    return status;
+}
+
+int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
+    int status;
+    do {
+        status = prewarm(pool, size, count);
+    } while (status == BP_STALE);
     return status;
 }
 

@@ -23,13 +23,20 @@ static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, s
     return made;
 }
 
+/* Of the tier's own bound, what idles in it counts as held, and what caches may hold. */
+static bool tier_fits_locked(const bp_depot *d, size_t size, size_t count) {
+    size_t most = bp_peek(&d->max_idle);
+    uint64_t held = bp_peek(&d->free) * size + bp_peek(&d->leased);
+    return most == BP_NO_LIMIT || count == 0 || (held <= most && count <= (most - held) / size);
+}
+
 /* Counts the bytes that are to come, so that two threads do not pass the same bound. */
-static bool prewarm_fits(bp_pool *pool, const bp_depot *d, size_t size, size_t count) {
+static bool pool_fits(bp_pool *pool, size_t size, size_t count) {
+    size_t max_idle = bp_peek(&pool->max_idle);
     if (count == 0) {
         return true;
     }
-    size_t max_idle = bp_peek(&pool->max_idle), of_tier = bp_peek(&d->max_idle);
-    if (count > max_idle / size || count > of_tier / size) {
+    if (count > max_idle / size) {
         return false;
     }
     size_t bytes = count * size;
@@ -67,27 +74,38 @@ static void make_locked(bp_pool *pool, bp_depot *d, size_t count, uint32_t chain
 }
 
 /* All slabs are taken before the first block is made: then nothing can fail. */
+static int prewarm_locked(bp_pool *pool, bp_depot *d, size_t size, size_t count, uint32_t *chain) {
+    if (d->size != size || bp_peek(&d->lost)) {
+        return BP_STALE;
+    }
+    if (!tier_fits_locked(d, size, count)) {
+        return BP_ERR_LIMIT;
+    }
+    if (!bp__charge_all_locked(pool, d, count)) {
+        return BP_ERR_QUOTA;
+    }
+    if (!take_slabs_locked(pool, d, count, chain)) {
+        bp__discharge_blocks_locked(pool, d, count);
+        return BP_ERR_NOMEM;
+    }
+    make_locked(pool, d, count, *chain);
+    *chain = BP_NO_SLAB;
+    bp_poke(&d->free, bp_peek(&d->free) + count); /* depot_bytes knows them already */
+    bp__blocks_own(pool, d, count);
+    return BP_OK;
+}
+
 int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count) {
-    if (!prewarm_fits(pool, d, size, count)) {
+    if (!pool_fits(pool, size, count)) {
         return BP_ERR_LIMIT;
     }
     uint32_t chain = BP_NO_SLAB;
     bp__lock(&d->lock);
-    bool same = d->size == size && !bp_peek(&d->lost); /* the table may have changed meanwhile */
-    bool charged = same && bp__charge_all_locked(pool, d, count);
-    bool taken = charged && take_slabs_locked(pool, d, count, &chain);
-    if (taken) {
-        make_locked(pool, d, count, chain);
-        chain = BP_NO_SLAB;
-        bp_poke(&d->free, bp_peek(&d->free) + count); /* depot_bytes knows them already */
-        bp__blocks_own(pool, d, count);
-    } else if (charged) {
-        bp__discharge_blocks_locked(pool, d, count);
-    }
+    int status = prewarm_locked(pool, d, size, count, &chain);
     pthread_mutex_unlock(&d->lock);
     bp__chain_give(pool, chain);
-    if (!taken) {
+    if (status != BP_OK) {
         bp_sub(&pool->depot_bytes, count * size);
     }
-    return taken ? BP_OK : !same ? BP_ERR_ARG : charged ? BP_ERR_NOMEM : BP_ERR_QUOTA;
+    return status;
 }

@@ -18,6 +18,12 @@ bool bp__charge(bp_pool *pool, size_t bytes) {
 
 void bp__discharge(bp_pool *pool, size_t bytes) { bp_sub(&pool->charged_bytes, bytes); }
 
+uint64_t bp__charge_lacks(const bp_pool *pool, size_t bytes) {
+    uint64_t most = bp_peek(&pool->max_bytes);
+    uint64_t held = bp_peek(&pool->charged_bytes) + bytes;
+    return held > most ? held - most : 0;
+}
+
 static size_t tier_room(const bp_depot *d) {
     size_t bytes = bp_peek(&d->max_bytes);
     size_t most = bytes / d->size;

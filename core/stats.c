@@ -86,24 +86,25 @@ static void retire_locked(bp_pool *pool, uint32_t bin, bp_cell_total got) {
     d->state = BP_UNUSED;
 }
 
+/* Summed after the last look: until then one of them may have been got and counted by a stale
+ * cache, and have come home. */
 void bp__tiers_retire_locked(bp_pool *pool) {
-    uint32_t kept = 0;
-    bp_tally tally;
-    bool summed = false;
+    uint8_t drained[BP_BINS];
+    uint32_t kept = 0, count = 0;
     for (uint32_t i = 0; i < pool->row_count; i++) {
-        uint32_t bin = pool->rows[i];
-        if (pool->depots[bin].state == BP_DRAINING && has_drained_locked(pool, bin)) {
-            if (!summed) {
-                bp__tally_locked(pool, &tally);
-                summed = true;
-            }
-            retire_locked(pool, bin, tally.tiers[bin]);
-            pool->draining--;
-        } else {
-            pool->rows[kept++] = (uint8_t)bin;
-        }
+        uint8_t bin = pool->rows[i];
+        bool gone = pool->depots[bin].state == BP_DRAINING && has_drained_locked(pool, bin);
+        *(gone ? &drained[count++] : &pool->rows[kept++]) = bin;
     }
     pool->row_count = kept;
+    pool->draining -= count;
+    if (count > 0) {
+        bp_tally tally;
+        bp__tally_locked(pool, &tally);
+        for (uint32_t i = 0; i < count; i++) {
+            retire_locked(pool, drained[i], tally.tiers[drained[i]]);
+        }
+    }
 }
 
 /* ---- peaks of what is in use ------------------------------------------------- */
@@ -222,7 +223,6 @@ static void add_tier(bp_stats *out, const bp_tier_stats *s) {
     out->waste_bytes += s->waste_bytes;
     out->in_use += s->in_use;
     out->in_use_bytes += s->in_use * s->size;
-    out->idle_bytes += s->idle * s->size;
     out->collected += s->collected;
 }
 
@@ -233,6 +233,13 @@ static void start_from_drained(bp_stats *out, const bp_drained_stats *drained) {
     out->asked_bytes = drained->asked_bytes;
     out->waste_bytes = drained->waste_bytes;
     out->collected = drained->collected;
+}
+
+/* What is owned is known exactly, however high in_use was counted meanwhile. */
+static void split_owned(bp_stats *out, uint64_t owned) {
+    out->owned_bytes = owned;
+    out->in_use_bytes = out->in_use_bytes < owned ? out->in_use_bytes : owned;
+    out->idle_bytes = owned - out->in_use_bytes;
 }
 
 static void snapshot_locked(bp_pool *pool, bp_stats *out) {
@@ -261,7 +268,7 @@ static void snapshot_locked(bp_pool *pool, bp_stats *out) {
     out->discarded_bytes = got.tiers[BP_BIN_NONE].bytes;
     out->in_use += out->discarded - out->discarded_put;
     out->in_use_bytes += bp_peek(&pool->alone_bytes);
-    out->owned_bytes = out->in_use_bytes + out->idle_bytes;
+    split_owned(out, bp_peek(&pool->owned_bytes));
     raise_peaks_locked(pool, &got);
     for (uint32_t i = 0; i < pool->row_count; i++) {
         const bp_depot *d = &pool->depots[pool->rows[i]];

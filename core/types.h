@@ -329,7 +329,7 @@ struct bp_pool {
     _Atomic uint32_t windows;     /* begun so far; caches compare */
 
     /* Under the registry's lock. */
-    bp_settings now, before; /* before.generation 0: there was none */
+    bp_settings now, before; /* before.tier_count 0: there was none */
     bp_table table;
     uint8_t rows[BP_BINS]; /* the bins that are in use, by size */
     uint32_t row_count;

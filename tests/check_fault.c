@@ -274,6 +274,50 @@ static void tokens(bp_pool **pool) {
     release(*pool, b);
 }
 
+/* A change asks for nothing. A thread that takes it up gives up its cache first, and goes without
+ * where it gets no other: nothing is lost, and releases succeed. */
+static void change(bp_pool **pool) {
+    static const size_t others[] = {50, 4096, 300 * KIB, 9 * MIB};
+    parcel p = {*pool, NULL, {get(*pool, 100), get(*pool, 5 * MIB)}};
+    bp_buffer *held[4][COUNT_OF(stages)];
+    bp_options o;
+    uint64_t given = (p.b[0] != NULL ? 1u : 0u) + (p.b[1] != NULL ? 1u : 0u);
+    bp_options_init(&o);
+    o.tiers = others;
+    o.tier_count = COUNT_OF(others);
+    o.max_idle = stats_of(*pool).max_idle;
+    for (size_t k = 0; k < COUNT_OF(held); k++) {
+        for (size_t i = 0; i < COUNT_OF(stages); i++)
+            given += (held[k][i] = get(*pool, stages[i])) != NULL;
+        for (size_t i = k; i < COUNT_OF(stages); i += 2) {
+            release(*pool, held[k][i]);
+            held[k][i] = NULL;
+        }
+        int status = k == 0 ? bp_pool_configure(*pool, &o, false, NULL)
+                            : bp_pool_rollback(*pool, false, NULL);
+        must(status == BP_OK, "a change was refused");
+        if (k == 1) on_a_thread(let_go, &p);
+        must(stats_of(*pool).requests == given, "a get was lost, or counted twice");
+    }
+    for (size_t k = 0; k < COUNT_OF(held); k++)
+        for (size_t i = 0; i < COUNT_OF(stages); i++) release(*pool, held[k][i]);
+    must(stats_of(*pool).in_use == 0, "something is out after a change");
+}
+
+/* What the system refuses is not refused for the quota, and stays charged to nobody. */
+static void quota(bp_pool **pool) {
+    bp_options o;
+    bp_options_init(&o);
+    o.tiers = tiers;
+    o.tier_count = COUNT_OF(tiers);
+    o.max_idle = stats_of(*pool).max_idle;
+    o.max_bytes = 90 * MIB;
+    must(bp_pool_configure(*pool, &o, false, NULL) == BP_OK, "a quota was refused");
+    every_tier(pool);
+    must(stats_of(*pool).over_quota == 0, "refused for the quota");
+    must(bp_pool_rollback(*pool, false, NULL) == BP_OK, "no way back from a quota");
+}
+
 #define TIERS tiers, COUNT_OF(tiers)
 static const scene scenes[] = {
     {"get and release", every_tier, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
@@ -287,6 +331,9 @@ static const scene scenes[] = {
     {"second thread", second_thread, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
     {"thread exit", thread_exit, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
     {"destroy", destroy, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
+    {"change", change, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
+    {"change of an exact pool", change, TIERS, 4 * MIB, 8 * MIB, 256, BP_RECENT_EXACT},
+    {"quota", quota, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
     {"tokens", tokens, TIERS, 64 * MIB, 0, 256, BP_RECENT_RELAXED},
     {"recent relaxed", recent, TIERS, 64 * MIB, 0, 65536, BP_RECENT_RELAXED},
     {"recent exact", recent, TIERS, 64 * MIB, 0, 65536, BP_RECENT_EXACT},

@@ -7,6 +7,7 @@
  */
 #include <pthread.h>
 
+#include "core_changes.h"
 #include "core_tokens.h"
 
 /* ---- the second thread ------------------------------------------------------- */
@@ -66,12 +67,41 @@ static void helper_exit(void) {
 
 /* ---- buffers ----------------------------------------------------------------- */
 
+/* A get that would keep all quotas with nothing idle must not be refused; where others have a
+ * part in it, idle blocks may be theirs, or share slabs with live ones. */
+static void over_quota(model *m, size_t block, bool alone) {
+    m->over_quota++;
+    must(has_quota(m), "refused for no quota");
+    bp_stats s = stats_of(m->pool);
+    size_t t = tier_serving(m->now.tiers, m->now.tier_count, block);
+    size_t most = alone ? BP_NO_LIMIT : m->now.limits[t].max_bytes;
+    const row *r = alone ? &m->alone : model_row(m, block);
+    bool of_pool = m->live_bytes + block > m->now.max_bytes;
+    bool of_tier = !alone && (r->got - r->put + 1) * block > most;
+    must(of_pool || of_tier || s.idle_bytes > 0 || m->stirred, "refused within the quota");
+}
+
+/* What is owned before a get: what this thread reserved by the table before comes home first. */
+static uint64_t owned_by(model *m) {
+    if (m->taken_up != m->now.generation) (void)bp_pool_shrink(m->pool, SIZE_MAX);
+    m->taken_up = m->now.generation;
+    return stats_of(m->pool).owned_bytes;
+}
+
+/* What was within stays within, but for what another thread reserved when more was allowed. */
+static void within_quota(const model *m, uint64_t owned_before) {
+    if (!has_quota(m) || m->mixed) return;
+    uint64_t most = owned_before > m->now.max_bytes ? owned_before : m->now.max_bytes;
+    must(stats_of(m->pool).owned_bytes <= most, "owned_bytes went over max_bytes");
+}
+
 static void get(input *in, bool raw) {
     model *m = take_open(in);
     if (m == NULL) return;
     size_t n = take_length(in, m), capacity = 1;
-    size_t tier = model_tier(m, n);
-    size_t block = tier < m->tier_count ? m->tiers[tier] : n;
+    bool alone = model_tier(m, n) == m->now.tier_count;
+    size_t block = model_block(m, n);
+    uint64_t owned = has_quota(m) ? owned_by(m) : 0;
     if (live_count == LIVE) return;
     if (block >= 64 * GIB && m->largest >= 64 * GIB) return; /* takes long: one will do */
     errno = 0;
@@ -81,7 +111,11 @@ static void get(input *in, bool raw) {
         must(p == NULL && errno == EINVAL, "a get beyond BP_MAX_SIZE");
         return;
     }
-    entry e = {m, b, p, n, block, tier, 1, 0, keys += 2};
+    entry e = {m, b, p, n, block, alone, 1, 0, keys += 2};
+    if (p == NULL && errno == EDQUOT) {
+        over_quota(m, block, alone);
+        return;
+    }
     if (p == NULL) {
         must(e.capacity >= MAY_FAIL && errno == ENOMEM, "get failed");
         return;
@@ -90,9 +124,10 @@ static void get(input *in, bool raw) {
     must(!raw || capacity == e.capacity, "another tier served it");
     verify_apart(&e);
     write_pattern(&e);
-    model_got(m, n, tier);
+    model_got(m, n);
     m->live++;
     m->live_bytes += e.capacity;
+    within_quota(m, owned);
     live[live_count++] = e;
     verify_entry(&e);
 }
@@ -113,7 +148,7 @@ static void gone(const entry *e) {
     entry was = *e;
     model *m = was.m;
     live[e - live] = live[--live_count];
-    model_put(m, was.capacity, was.tier);
+    model_put(m, &was);
     if (m->pool == NULL) return;
     if (was.b != NULL) {
         must(bp_buffer_retain(was.b) == BP_ERR_DEAD, "a dead buffer was retained");
@@ -190,17 +225,27 @@ static void op_burst(input *in) {
     model *m = take_open(in);
     if (m == NULL) return;
     size_t n = take_length(in, m), tier = model_tier(m, n), count = take(in), how = take(in);
-    if (tier == m->tier_count || m->tiers[tier] > 64 * KIB || n == 0) return;
+    if (tier == m->now.tier_count || m->now.tiers[tier] > 64 * KIB || n == 0) return;
     burst.m = m;
     burst.count = 1 + (count << 2) % COUNT_OF(burst.b);
-    burst.order = burst.count % 7 == 0 ? how & 1 : (how & 3) % 3;
     for (uint64_t i = 0; i < burst.count; i++) {
         bp_buffer *b = burst.b[i] = bp_buffer_get(m->pool, n);
+        if (b == NULL && errno == EDQUOT) {
+            over_quota(m, m->now.tiers[tier], false);
+            burst.count = i;
+            break;
+        }
         must(b != NULL, "get of a burst");
         memcpy(bp_buffer_data(b), &i, n < 8 ? 1 : 8);
-        model_got(m, n, tier);
+        model_got(m, n);
+        m->live++;
+        m->live_bytes += m->now.tiers[tier];
     }
-    m->put[tier] += burst.count;
+    model_row(m, m->now.tiers[tier])->put += burst.count;
+    m->live -= burst.count;
+    m->live_bytes -= burst.count * m->now.tiers[tier];
+    if (burst.count == 0) return;
+    burst.order = burst.count % 7 == 0 ? how & 1 : (how & 3) % 3;
     m->stirred = m->stirred || how & 4;
     if (how & 4 && thread_now == 0) {
         on_helper(burst_release, in);
@@ -315,6 +360,10 @@ static const struct op {
     {"forge", op_forge},
     {"open", op_open},
     {"same_name", op_same_name},
+    {"configure", op_configure},
+    {"rollback", op_rollback},
+    {"tick", op_tick},
+    {"shrink", op_shrink},
 };
 
 /* The walk over all slabs now and then, and at the end. */
@@ -336,9 +385,11 @@ static void finish(void) {
         compare_recent(m, SIZE_MAX);
         bp_stats s = stats_of(m->pool);
         /* A slab with a block that a sleeping thread reserved can not go. */
-        must(m->stirred || s.idle_bytes <= m->max_idle, "idle_bytes <= max_idle");
+        must(m->stirred || s.idle_bytes <= m->now.max_idle, "idle_bytes <= max_idle");
         (void)bp_pool_trim(m->pool);
-        must(stats_of(m->pool).owned_bytes == 0, "trim gives all back");
+        s = stats_of(m->pool);
+        must(s.owned_bytes == 0, "trim gives all back");
+        must(s.tier_count == m->now.tier_count, "a tier drains without a buffer");
         close_model(m);
     }
 }

@@ -10,13 +10,22 @@ enum { POOLS = 3, LIVE = 256, STALE = 16, RING = 512, EDGE = 48 };
 /* Above this the system may refuse a request. */
 #define MAY_FAIL ((size_t)64 << 20)
 
+/* A tier that serves or drains; of what is served alone, too. */
+typedef struct row {
+    size_t size;
+    bool serves;
+    uint64_t got, put, asked;
+} row;
+
 typedef struct model {
     bp_pool *pool; /* NULL: this place is free */
     bool closed;
-    size_t tiers[BP_MAX_TIERS], tier_count, max_idle, recent_size;
+    bp_settings now, before; /* before.tier_count 0: there was none */
+    size_t recent_size;
     bool exact;
-    uint64_t got[BP_MAX_TIERS + 1], put[BP_MAX_TIERS + 1], asked[BP_MAX_TIERS + 1];
-    uint64_t requests, recent[RING];
+    row rows[BP_MAX_ROWS], alone, drained; /* drained.size: how many */
+    size_t row_count;
+    uint64_t requests, over_quota, taken_up, recent[RING];
     size_t live, live_bytes, largest, exported;
     unsigned requester; /* the first thread that got something here */
     bool mixed;         /* and another one did too */
@@ -27,7 +36,8 @@ typedef struct entry {
     model *m;
     bp_buffer *b; /* NULL: raw */
     unsigned char *p;
-    size_t length, capacity, tier;
+    size_t length, capacity;
+    bool alone;
     uint32_t refs, tokens; /* how many of the references are tokens' */
     uint64_t key;
 } entry;
@@ -84,21 +94,53 @@ static void verify_entry(const entry *e) {
     verify_pattern(e);
 }
 
-static void model_got(model *m, size_t length, size_t tier) {
+static row *model_row(model *m, size_t size) {
+    row *r = m->rows;
+    while (r < m->rows + m->row_count && r->size != size) r++;
+    return r < m->rows + m->row_count ? r : NULL;
+}
+
+/* Which tier of the table serves n; tier_count: none. By the letter of what max_waste says. */
+static size_t model_tier(const model *m, size_t n) {
+    const bp_settings *s = &m->now;
+    size_t t = tier_serving(s->tiers, s->tier_count, n), page = (size_t)sysconf(_SC_PAGESIZE);
+    if (t == s->tier_count) return t;
+    double most = s->limits[t].max_waste < s->max_waste ? s->limits[t].max_waste : s->max_waste;
+    size_t pages = n == 0 ? page : (n + page - 1) / page * page;
+    bool wasted = (double)(s->tiers[t] - n) > most * (double)s->tiers[t];
+    return wasted && pages < s->tiers[t] ? s->tier_count : t;
+}
+
+/* The bytes of the block that serves n now. */
+static size_t model_block(const model *m, size_t n) {
+    size_t t = model_tier(m, n);
+    return t < m->now.tier_count ? m->now.tiers[t] : n;
+}
+
+static bool has_quota(const model *m) {
+    bool has = m->now.max_bytes != BP_NO_LIMIT;
+    for (size_t t = 0; t < m->now.tier_count; t++)
+        has = has || m->now.limits[t].max_bytes != BP_NO_LIMIT;
+    return has;
+}
+
+static void model_got(model *m, size_t length) {
+    size_t t = model_tier(m, length), block = model_block(m, length);
+    row *r = t < m->now.tier_count ? model_row(m, block) : &m->alone;
     if (m->requests == 0) m->requester = thread_now;
     m->mixed = m->mixed || m->requester != thread_now;
     m->recent[m->requests++ % RING] = length;
-    m->got[tier]++;
-    size_t block = tier < m->tier_count ? m->tiers[tier] : length;
     m->largest = block > m->largest ? block : m->largest;
-    m->asked[tier] += length;
+    r->got++;
+    r->asked += length;
 }
 
 /* A block came back; a closed pool goes with its last one. */
-static void model_put(model *m, size_t capacity, size_t tier) {
-    m->put[tier]++;
+static void model_put(model *m, const entry *e) {
+    row *r = e->alone ? &m->alone : model_row(m, e->capacity);
+    r->put++;
     m->live--;
-    m->live_bytes -= capacity;
+    m->live_bytes -= e->capacity;
     if (m->closed && m->live == 0) {
         must(!known_live(m->pool), "a closed pool outlived its last buffer");
         m->pool = NULL;
@@ -115,24 +157,45 @@ static void stale_forget(const model *m) {
     }
 }
 
-static size_t model_tier(const model *m, size_t n) {
-    return tier_serving(m->tiers, m->tier_count, n);
+static void compare_row(const row *r, const bp_tier_stats *t) {
+    must(t->draining == !r->serves, "draining of a tier");
+    must(t->get == r->got, "get of a tier");
+    must(t->put == r->put, "put of a tier");
+    must(t->asked_bytes == r->asked, "asked_bytes of a tier");
 }
 
-static void compare_tiers(const model *m, const bp_stats *s) {
-    must(s->tier_count == m->tier_count, "tier_count");
-    for (size_t t = 0; t < m->tier_count; t++) {
-        must(s->tiers[t].size == m->tiers[t], "size of a tier");
-        must(s->tiers[t].get == m->got[t], "get of a tier");
-        must(s->tiers[t].put == m->put[t], "put of a tier");
-        must(s->tiers[t].asked_bytes == m->asked[t], "asked_bytes of a tier");
+/* Which tier has drained the pool says: one that has nothing out, and does not serve. */
+static void compare_tiers(model *m, const bp_stats *s) {
+    size_t kept = 0, found = 0;
+    for (size_t i = 0; i < m->row_count; i++) {
+        row r = m->rows[i];
+        size_t at = 0;
+        while (at < s->tier_count && s->tiers[at].size != r.size) at++;
+        if (at < s->tier_count) {
+            compare_row(&r, &s->tiers[at]);
+            m->rows[kept++] = r;
+            found++;
+            continue;
+        }
+        must(!r.serves && r.got == r.put, "a tier is gone that has something out, or serves");
+        m->drained.size++;
+        m->drained.got += r.got;
+        m->drained.asked += r.asked;
     }
-    must(s->discarded == m->got[m->tier_count], "discarded");
-    must(s->discarded_put == m->put[m->tier_count], "discarded_put");
-    must(s->discarded_bytes == m->asked[m->tier_count], "discarded_bytes");
+    m->row_count = kept;
+    must(s->tier_count == found, "tier_count");
+    for (size_t i = 1; i < s->tier_count; i++)
+        must(s->tiers[i].size > s->tiers[i - 1].size, "tiers rise");
+    must(s->drained.tiers == m->drained.size, "how many drained");
+    must(s->drained.get == m->drained.got && s->drained.put == m->drained.got, "gets that drained");
+    must(s->drained.asked_bytes == m->drained.asked, "asked_bytes that drained");
+    must(s->drained.hit + s->drained.miss == s->drained.get, "hits and misses that drained");
+    must(s->discarded == m->alone.got, "discarded");
+    must(s->discarded_put == m->alone.put, "discarded_put");
+    must(s->discarded_bytes == m->alone.asked, "discarded_bytes");
 }
 
-static void compare(const model *m, bool deep) {
+static void compare(model *m, bool deep) {
     char message[256] = "";
     bp_stats s = stats_of(m->pool);
     const char *broken = stats_broken(&s);
@@ -141,7 +204,9 @@ static void compare(const model *m, bool deep) {
     must(s.requests == m->requests, "requests");
     must(s.in_use == m->live, "in_use");
     must(s.in_use_bytes == m->live_bytes, "in_use_bytes");
-    must(s.max_idle == m->max_idle, "max_idle");
+    must(s.max_idle == m->now.max_idle && s.max_bytes == m->now.max_bytes, "limits");
+    must(s.generation == m->now.generation, "generation");
+    must(s.over_quota == m->over_quota, "over_quota");
     must(s.exported == m->exported, "exported");
     must(s.threads <= 2, "threads");
     if (deep && bp_pool_check(m->pool, message, sizeof message) != BP_OK) {
