@@ -205,10 +205,8 @@ void bp_pool_destroy(bp_pool *pool) {
     bp__registry_unlock();
 }
 
-/* Who sees the new epoch sees what it asks for. */
 size_t bp__pool_trim(bp_pool *pool, bp_cache *c, size_t idle) {
-    bp_poke(&pool->trim_to, idle);
-    uint32_t epoch = atomic_fetch_add_explicit(&pool->trim_epoch, 1u, memory_order_release) + 1;
+    uint32_t epoch = bp_add(&pool->trim_epoch, 1u) + 1;
     if (c != NULL) {
         c->trim_seen = epoch;
         bp__cache_flush_all(c);

@@ -316,7 +316,6 @@ struct bp_pool {
     _Atomic uint64_t over_quota, decayed_bytes;
     _Atomic uint32_t slabs_used;
     _Atomic uint32_t trim_epoch; /* raised by trim; caches compare */
-    _Atomic size_t trim_to;      /* what may idle behind the caches by the last one */
 
     _Alignas(64) pthread_mutex_t region_lock;
     _Atomic(bp_region *) regions[BP_MAX_REGIONS];

@@ -25,7 +25,9 @@ static void op_export(input *in) {
     struct token *t = &tokens[take(in) % TOKENS];
     if (e == NULL || t->text[0] != '\0') return;
     if (e->b == NULL) {
-        bp_buffer *header = stale[0].m == e->m ? stale[0].b : NULL; /* dead, or out again */
+        /* Dead, or out again; after a change its slab may be cut in another way. */
+        bool known = stale[0].m == e->m && e->m->now.generation == 1;
+        bp_buffer *header = known ? stale[0].b : NULL;
         for (size_t i = 0; header != NULL && i < live_count; i++) {
             if (live[i].b == header) header = NULL;
         }
