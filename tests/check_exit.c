@@ -336,8 +336,12 @@ int main(void) {
     tcase_add_test(tc, destructors_may_use_the_pool);
     tcase_add_test(tc, the_pool_ends_before_the_thread);
     tc = add_case(suite, "fork");
-    tcase_add_test(tc, fork_before_the_first_get);
-    tcase_add_test(tc, fork_while_threads_work);
+    if (ADDRESS_SANITIZED) { /* its allocator's lock may be another thread's at that moment */
+        printf("exit: two forks beside threads skipped, AddressSanitizer itself hangs there\n");
+    } else {
+        tcase_add_test(tc, fork_before_the_first_get);
+        tcase_add_test(tc, fork_while_threads_work);
+    }
     tcase_add_test(tc, fork_and_both_go_on);
     return run_suite(suite);
 }

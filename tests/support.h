@@ -35,6 +35,17 @@
 #define SANITIZED 0
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZED 1
+#endif
+#endif
+#ifndef ADDRESS_SANITIZED
+#define ADDRESS_SANITIZED 0
+#endif
+
 /* ---- random numbers: splitmix64, so that a seed repeats on every machine ---- */
 
 typedef struct rng {
