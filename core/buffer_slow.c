@@ -10,7 +10,9 @@
  * it does not use. */
 static void honour_trim(bp_cache *c) {
     uint32_t epoch = bp_peek(&c->pool->trim_epoch);
-    bp__cache_cool(c);
+    if (c->window_seen != bp_peek(&c->pool->windows)) {
+        bp__cache_cool(c);
+    }
     if (c->trim_seen != epoch) {
         size_t idle = (size_t)bp_peek(&c->pool->depot_bytes);
         c->trim_seen = epoch;

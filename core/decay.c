@@ -39,12 +39,8 @@ static bool is_hot_locked(bp_pool *pool, uint32_t bin) {
 /* What a cache did not touch for a window it gives up: a cached block keeps its slab, up to 4 MiB,
  * from going. Each thread does it for itself, in its next slow half. */
 void bp__cache_cool(bp_cache *c) {
-    uint32_t window = bp_peek(&c->pool->windows);
     uint32_t bins = bp_peek(&c->pool->bins);
-    if (c->window_seen == window) {
-        return;
-    }
-    c->window_seen = window;
+    c->window_seen = bp_peek(&c->pool->windows);
     for (uint32_t i = 0; i < bins; i++) {
         uint64_t put = bp_peek(&c->bins[i].put);
         if (put == c->slow[i].put_seen) {

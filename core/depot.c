@@ -64,7 +64,7 @@ static void blocks_disown(bp_pool *pool, bp_depot *d, size_t blocks) {
     bp_add(&pool->returned_bytes, blocks * d->footprint);
 }
 
-static void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint64_t given) {
+BP_INLINE void idle_changed_locked(bp_pool *pool, bp_depot *d, uint64_t taken, uint64_t given) {
     uint64_t now = bp_peek(&d->free) - taken + given;
     bp_poke(&d->free, now);
     d->low = now < d->low ? now : d->low;
