@@ -82,6 +82,24 @@ describe("pressure", function()
     assert.is_nil(pool:tick())
     assert.equal(idle, pool:get_pool_stats().idle_bytes)
   end)
+
+  -- These are C functions, and Lua 5.1 makes no coroutine of one.
+  it("may be a loaded config's, or any C function's", function()
+    local config = assert(bytepool.load_config
+      "return { tiers = { 65536 }, limits = { decay = 0, pressure = function() return 0.75, 'so it is' end } }")
+    local pool = made(config)
+    local idle = burst(pool)
+    local done = pool:tick()
+    assert.same({ 0.75, "so it is" }, { done.level, done.why })
+    assert.is_true(done.shrunk >= idle / 2 and done.shrunk < idle)
+    config = assert(bytepool.load_config
+      "return { tiers = { 1 }, limits = { decay = 0, pressure = function() error 'no' end } }")
+    assert.equal("pressure: config:1: no", made(config):tick().fault)
+    assert.equal("pressure: returned no number from 0 to 1",
+      made { limits = { decay = 0, pressure = os.date } }:tick().fault)
+    assert.truthy(made { limits = { decay = 0, pressure = coroutine.yield } }:tick().fault:find "^pressure: ")
+    assert.truthy(made { on_tick = setmetatable }:tick().fault:find "^on_tick: ")
+  end)
 end)
 
 describe("on_tick", function()

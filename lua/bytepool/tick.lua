@@ -47,9 +47,15 @@ local function failed(done, name, thread, fn, message)
     add_fault(done, name, message)
 end
 
+-- Lua 5.1 makes none of a C function, such as a function of a loaded config.
+local function thread_of(fn)
+    local ok, thread = pcall(create, fn)
+    return ok and thread or create(function(...) return fn(...) end)
+end
+
 -- Whether fn came to its end; its results.
 local function call(done, name, fn, ...)
-    local thread = create(fn)
+    local thread = thread_of(fn)
     local results = pack(resume(thread, ...))
     if not results[1] then
         failed(done, name, thread, fn, results[2])
@@ -83,7 +89,7 @@ local function under_pressure(pool, source, now, own, done)
         ran, level, why = call(done, "pressure", source)
         if not ran or level == nil then return end
         if type(level) ~= "number" or not (level >= 0 and level <= 1) then
-            return failed(done, "pressure", create(source), source, "returned no number from 0 to 1")
+            return failed(done, "pressure", thread_of(source), source, "returned no number from 0 to 1")
         end
         why = type(why) == "string" and why or "a function of the user"
     end
