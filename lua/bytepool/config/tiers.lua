@@ -78,8 +78,9 @@ local function read_list(value, path, faults, most)
     if type(value) ~= "table" then
         expected(faults, path, "an array of sizes or a policy", value)
         return nil
-    elseif count < 1 or count > most then
-        add(faults, path, ("expected an array of 1 to %d sizes or a policy, got %d"):format(most, count))
+    elseif not options.is_whole(count, 1, most) then -- a metatable can say that it is anything
+        add(faults, path, ("expected an array of 1 to %d sizes or a policy, got %s"):format(most,
+            options.show(count, true)))
         return nil
     end
     local before, list, last = #faults, {}, nil
