@@ -12,6 +12,7 @@ local lines = require "bytepool.config.lines"
 local options = require "bytepool.options"
 local prelude = require "bytepool.config.prelude"
 local schema = require "bytepool.config.schema"
+local schemas = require "bytepool.policy.schemas"
 local tiers = require "bytepool.config.tiers"
 
 local config = {}
@@ -61,24 +62,19 @@ end
 
 -- ---- checking ----------------------------------------------------------------
 
--- What policy.adaptive makes of a config's description of it, see there.
+-- What the config's host made, or policy.adaptive makes of a description (bytepool.config.prelude).
 local function adaptive_of(value, path, faults)
-    local adaptive = require("bytepool.policy").adaptive
     local described = type(value) == "table" and value["policy()"]
-    local text
-    if described and described ~= "adaptive" or type(value) ~= "table" then
-        local got = type(described) == "string" and "policy." .. described or type(value)
-        text = "expected policy.adaptive{...}, got " .. got
-    elseif not described and type(value.look) == "function" then
-        return value -- one that the host has made
-    elseif not described then
-        text = "expected policy.adaptive{...}, or an object with a method look, got a table"
-    elseif not adaptive then
-        text = "policy.adaptive is not in this version"
-    else
-        local ok, made = pcall(adaptive, value[1])
-        if ok then return made end
-        text = tostring(made)
+    if described == "adaptive" then
+        local given, before = value[1], #faults
+        options.walk(given == nil and {} or given, schemas.adaptive, path, faults, tiers.MOST_FAULTS)
+        return #faults == before and require("bytepool.policy").adaptive(given) or nil
+    end
+    if described == nil and type(value.look) == "function" then return value end
+    local text = "expected policy.adaptive{...}, or an object with a method look, got a table"
+    if described ~= nil then
+        text = "expected policy.adaptive{...}, got "
+            .. (type(described) == "string" and "policy." .. described or type(value))
     end
     faults[#faults + 1] = {kind = "text", path = path, text = text}
 end

@@ -181,7 +181,8 @@ local function run_described(value, path, faults, reading)
     local name = value["policy()"]
     if options.is_whole(value.line, 1) then reading.line[path] = value.line end
     if not charge(reading, 5000, path, faults) then return nil end
-    local known = type(name) == "string" and (composed[name] or schemas[name]) and name ~= "fit"
+    local known = type(name) == "string" and (composed[name] or schemas[name])
+        and name ~= "fit" and name ~= "adaptive"
     if not known or not options.is_whole(value.n, 0, MOST_ARGUMENTS) then
         add(faults, path, name == "adaptive" and "policy.adaptive has a key of its own, adaptive"
             or "expected a policy")
