@@ -303,7 +303,7 @@ local simulate_schema = {hold = {type = "integer", min = 0, max = 2 ^ 53, defaul
 --     local told = policy.simulate({tiers = policy.stream(), limits = {idle = "16MiB"}}, {512, 4096, "64KiB @2"})
 --     print(told.hit, told.miss, told.peak_owned_bytes)
 ---@param given bytepool.Tiers|table sizes, a policy, or what a config file returns. Of its limits it heeds `idle`
---- (default 256 MiB), `bytes`, `waste`, `decay`, and those of tiers
+--- (default 256 MiB), `bytes`, `waste`, `decay` (default 10 s), and those of tiers
 ---@param trace (integer|string)[]
 ---@param given_options? {hold?: integer} hold: during how many gets a buffer stays out where the trace does not say
 --- it; default 0: it goes back before the next
