@@ -200,6 +200,32 @@ describe("on_tick", function()
     pool:rollback()
     assert.truthy(pool:tick().fault:find("^on_tick: config:9: here"))
   end)
+
+  it("of a loaded config may set another one, and tiers by a policy", function()
+    local config = assert(bytepool.load_config [[
+      local seen = 0
+      return { tiers = { 128 }, limits = { pressure = false, decay = 0 }, on_tick = function(stats, pool)
+        seen = seen + 1
+        if seen == 1 then pool:configure(policy.linear{ from = 1024, to = 4096, step = 1024 }) end
+        if seen == 2 then pool:configure(policy.merge({ 64 }, policy.cap({ 1, 2 }, 1))) end
+        if seen == 3 then pool:configure(policy.linear{ from = 0, to = 1, step = 1 }) end
+        if seen > 3 then
+          pool:configure { tiers = { 256 }, limits = { pressure = false, decay = 0 }, on_tick = function(s, p)
+            p:configure { 512, seen * 1000 + s.generation }
+          end }
+        end
+      end }]])
+    local pool = bytepool.new_pools(config)
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 1024, 2048, 3072, 4096 }, pool:get_available_sizes())
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 2, 64 }, pool:get_available_sizes())
+    assert.truthy(pool:tick().fault:find("^on_tick: config:6: configure: tiers.from: expected a whole number"))
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 256 }, pool:get_available_sizes())
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 512, 4004 }, pool:get_available_sizes())
+  end)
 end)
 
 describe("adaptive", function()

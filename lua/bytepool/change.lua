@@ -151,12 +151,13 @@ local function is_config(given)
     return type(given) == "table" and not tiers.is_policy(given) and #given == 0
 end
 
--- What a config or tiers say, and whether it is the whole; nil and a message.
+-- What a config or tiers say, and whether these are all that is said; nil and a message.
 local function read(given)
-    if is_config(given) then
-        local checked, fault = require("bytepool.config").check("configure", given)
+    local described = type(given) == "table" and given["policy()"] ~= nil -- by policy.* of a config's on_tick
+    if described or is_config(given) then
+        local checked, fault = require("bytepool.config").check("configure", described and {tiers = given} or given)
         if not checked then return nil, fault end
-        return settings.of_config(checked)
+        return settings.of_config(checked), nil, described
     end
     if type(given) ~= "table" and type(given) ~= "function" then
         return nil, "configure: argument 'new' must be a config, an array of sizes or a policy, got "

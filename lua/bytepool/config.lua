@@ -152,15 +152,21 @@ local function run(text, name)
     return nil, ("%s:%d: expected a config that returns one table, got %s"):format(name, lines.scan(text).root, got)
 end
 
+-- A config's function, as pool:tick calls it.
+local make_on_tick
+
 -- A method for on_tick's `pool`. Called by pcall, a method raises without a position, in place of which the
 -- sandbox puts the script's.
 local function handed_out(name, fn, pool)
-    return function(self, ...)
+    return function(self, new, ...)
         if type(self) ~= "table" or self[name] == nil then
             error(("%s: call it as pool:%s(...)"):format(name, name), 0)
         end
+        if name == "configure" and type(new) == "table" and type(new.on_tick) == "function" then
+            new.on_tick = make_on_tick(new.on_tick) -- the table is a copy
+        end
         local ok, result, more
-        if pool then ok, result, more = pcall(fn, pool, ...) else ok, result, more = pcall(fn, ...) end
+        if pool then ok, result, more = pcall(fn, pool, new, ...) else ok, result, more = pcall(fn, new, ...) end
         if not ok then error(result, 0) end
         if core.type(result) then return true end -- a method that returns the pool
         return result, more
@@ -181,7 +187,7 @@ local function proxy(given)
     return seen
 end
 
-local function make_on_tick(fn)
+function make_on_tick(fn)
     return function(stats, pool)
         local ok, result = pcall(fn, stats, proxy(pool))
         if ok then return true, result end
