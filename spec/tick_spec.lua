@@ -265,6 +265,28 @@ describe("adaptive", function()
     h.balanced(pool)
   end)
 
+  it("of one config serves each of its pools by itself", function()
+    local config = assert(bytepool.load_config [[
+      return { tiers = { 128, 65536 }, limits = { pressure = false, decay = 0 }, region_size = "64MiB",
+        adaptive = policy.adaptive { every = 0, tiers = 1, min_requests = 1000 } }]])
+    local pools = { bytepool.new_pools(config), bytepool.new_pools(config), made {} }
+    pools[3]:configure { tiers = { 128, 65536 }, limits = { pressure = false, decay = 0 }, adaptive = config.adaptive }
+    for _ = 1, 10 do
+      for i, pool in ipairs(pools) do
+        for _ = 1, 200 do pool:get_buffer(i * 1024):release() end
+        local done = pool:tick()
+        if done then assert.is_nil(done.fault) end
+      end
+    end
+    for i, pool in ipairs(pools) do
+      assert.same({ i * 1024 }, pool:get_available_sizes())
+      assert.equal(1, #pool:settings().adaptive:log())
+    end
+    assert.equal(config.adaptive, pools[1]:settings().adaptive)
+    pools[1]:close()
+    assert.equal(config.adaptive, bytepool.new_pools(config):settings().adaptive)
+  end)
+
   it("that fails is told", function()
     local list
     local pool = made { adaptive = { look = function() return list end } }

@@ -31,8 +31,19 @@ function change.own(pool)
     return type(own) == "table" and own or {} -- not what the debug library put there
 end
 
-local function parts_of(flat)
-    return {on_tick = flat.on_tick, adaptive = flat.adaptive, pressure = flat.pressure}
+-- Which pool an object of policy.adaptive serves: it learns from the counts of one.
+local served = setmetatable({}, {__mode = "kv"})
+
+local function serving(pool, adaptive)
+    if type(adaptive) ~= "table" or type(adaptive.fresh) ~= "function" then return adaptive end
+    local other = served[adaptive]
+    if other and other ~= pool and kind_of(other) == "pool" then adaptive = adaptive:fresh() end
+    served[adaptive] = pool
+    return adaptive
+end
+
+local function parts_of(pool, flat)
+    return {on_tick = flat.on_tick, adaptive = serving(pool, flat.adaptive), pressure = flat.pressure}
 end
 
 local DEFAULT = {pressure = "auto"}
@@ -50,7 +61,7 @@ end
 ---@param pool bytepool.Pool
 ---@param flat bytepool.settings.Flat
 function change.begin(pool, flat)
-    change.own(pool).parts = parts_of(flat)
+    change.own(pool).parts = parts_of(pool, flat)
     return leak_level(pool, flat.leaks)
 end
 
@@ -117,7 +128,8 @@ local function take_over(pool, own, parts, level, report)
 end
 
 local function apply(pool, from, to, dry_run)
-    local report, own, parts = report_of(pool, from, to, dry_run), change.own(pool), parts_of(to)
+    local report, own = report_of(pool, from, to, dry_run), change.own(pool)
+    local parts = not dry_run and parts_of(pool, to)
     local done, message = core.configure(pool, to, dry_run)
     if not done then return nil, message end
     if not dry_run then take_over(pool, own, parts, to.leaks, report) end
@@ -194,7 +206,8 @@ function methods.rollback(pool, given)
     local own = change.own(pool)
     local undo = own.undo
     -- Where another state made the last change, what is this one's stays.
-    local back = undo and undo.generation == from.generation and undo or {parts = parts_of(from), leaks = from.leaks}
+    local back = undo and undo.generation == from.generation and undo
+        or {parts = parts_of(pool, from), leaks = from.leaks}
     local parts = back.parts
     to.on_tick, to.adaptive, to.pressure, to.leaks = parts.on_tick, parts.adaptive, parts.pressure, back.leaks
     local report = report_of(pool, from, to, dry_run)

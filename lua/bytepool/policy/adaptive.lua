@@ -53,6 +53,12 @@ function adaptive.new(given)
     }, methods)
 end
 
+--- Another one with the same options, that has seen nothing.
+---@return bytepool.Adaptive
+function methods:fresh()
+    return (adaptive.new(self.options))
+end
+
 -- ---- what the pool has ---------------------------------------------------------
 
 local function present_sizes(stats)
