@@ -174,7 +174,8 @@ end
 ---@return (integer|table)[]|nil tiers other ones that the pool should have; nil where it should not change
 ---@return string why
 function methods:look(stats, given)
-    if type(stats) ~= "table" or type(stats.pools) ~= "table" or type(stats.histogram) ~= "table" then
+    if type(stats) ~= "table" or type(stats.pools) ~= "table" or type(stats.histogram) ~= "table"
+        or type(stats.requests) ~= "number" then
         error("look: argument 'stats' must be a snapshot of a pool, got " .. options.show(stats), 2)
     end
     if given ~= nil and type(given) ~= "table" then
@@ -235,6 +236,7 @@ end
 ---@param now number seconds of any clock, always the same
 ---@return boolean
 function methods:due(now)
+    if type(now) ~= "number" then error("due: argument 'now' must be a number, got " .. options.show(now), 2) end
     local due, every = self.next, self.options.every
     if due and now < due and due - now <= every then return false end
     self.next = now + every
