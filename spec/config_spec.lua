@@ -280,6 +280,12 @@ describe("on_tick", function()
     local configure = tick "return pool:configure({limits = {idle = 5}}, {dry_run = true}).changed"
     assert.same({ true, 1 }, { configure({}, methods) })
     assert.same({ { limits = { idle = 5 } }, { dry_run = true } }, seen)
+    assert.same({ true }, { tick "return pool.trim"({}) })
+    h.raises(function() configure({}, 5) end,
+      "on_tick: argument 'pool' must be a pool or a table of functions, got number")
+    h.raises(function() configure({}, pool:get_buffer(5)) end,
+      "on_tick: argument 'pool' must be a pool or a table of functions, got buffer")
+    h.collect()
     pool:close()
   end)
 

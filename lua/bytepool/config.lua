@@ -189,6 +189,10 @@ end
 
 function make_on_tick(fn)
     return function(stats, pool)
+        local kind = core.type(pool) or type(pool)
+        if kind ~= "pool" and kind ~= "closed pool" and kind ~= "table" and kind ~= "nil" then
+            error("on_tick: argument 'pool' must be a pool or a table of functions, got " .. kind, 2)
+        end
         local ok, result = pcall(fn, stats, proxy(pool))
         if ok then return true, result end
         return nil, tostring(result)
