@@ -116,6 +116,10 @@ local ATTACKS = {
   { "a deep table", "local t = {} for i = 1, 1000 do t = { t } end return { tiers = t }", "too deep" },
   { "a graph that explodes", "local t = { 1 } for i = 1, 12 do t = { t, t, t, t, t, t, t, t } end return { tiers = t }",
     "too large" },
+  { "100,000 times a table that was emptied", [[local t = {} for i = 1, 2^18 do t[i] = true end
+    for i = 1, 2^18 do t[i] = nil end
+    local all = {} for i = 1, 1e5 do all[i] = t end
+    return { tiers = { 1 }, x = all }]], "too much time to copy" },
   { "a table as a key", "return { tiers = { 1 }, [{}] = 1 }", "it is a key" },
   { "a function as a key", "return { tiers = { 1 }, [function() end] = 1 }", "it is a key" },
   { "many unknown keys",
