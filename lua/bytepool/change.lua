@@ -46,7 +46,9 @@ local function parts_of(pool, flat)
     return {on_tick = flat.on_tick, adaptive = serving(pool, flat.adaptive), pressure = flat.pressure}
 end
 
-local DEFAULT = {pressure = "auto"}
+--- The parts of a userdata that nobody gave any, such as one that bytepool.open made.
+change.DEFAULT = {pressure = "auto"}
+local DEFAULT = change.DEFAULT
 
 -- All that the pool goes by, seen from this userdata.
 local function present(pool)

@@ -121,8 +121,6 @@ local function notify(pool, on_tick, done)
     if ran and result == nil and type(message) == "string" then add_fault(done, "on_tick", message) end
 end
 
-local DEFAULT = {pressure = "auto"}
-
 -- Until when there is nothing but decay to look at.
 local function quiet_until(parts)
     if parts.on_tick or parts.adaptive or type(parts.pressure) == "function" then return nil end
@@ -130,11 +128,11 @@ local function quiet_until(parts)
 end
 
 local function work(pool, decayed, now, own)
-    local parts, done = own.parts or DEFAULT, {}
+    local parts, done = own.parts or change.DEFAULT, {}
     if parts.pressure then under_pressure(pool, parts.pressure, now, own, done) end
     if parts.adaptive then adapt(pool, parts.adaptive, now, done) end
     if parts.on_tick then notify(pool, parts.on_tick, done) end
-    own.quiet_until = quiet_until(own.parts or DEFAULT)
+    own.quiet_until = quiet_until(own.parts or change.DEFAULT)
     if decayed > 0 then done.decayed = decayed end
     return next(done) ~= nil and done or nil
 end
