@@ -5,49 +5,19 @@ local bytepool = require "bytepool"
 local policy = bytepool.policy
 local MAX_SIZE = require("bytepool.core").max_size
 
--- The upper end of the bucket of n, 8 to an octave, by its definition.
-local function bucket_end(n)
-  if n <= 16 then return n > 0 and n or 1 end
-  local octave = 16
-  while octave * 2 < n do octave = octave * 2 end
-  for le = octave + octave / 8, octave * 2, octave / 8 do
-    if le >= n then return le end
-  end
-end
-
--- A pool whose tiers change while its counters go on: what was counted before a change is in plain buckets then.
+-- A pool that is asked, looked at and changed.
 local Live = {}
 Live.__index = Live
 
-local SUMS = { "requests", "total_get", "discarded", "asked_bytes", "waste_bytes" }
-
 local function live(sizes, options)
-  return setmetatable({ pool = h.new(options, sizes), options = options, before = {}, sums = {} }, Live)
+  return setmetatable({ pool = h.new(options, sizes) }, Live)
 end
 
 function Live:get(n) self.pool:get_buffer(n):release() end
 
-function Live:snapshot()
-  local s, counts = self.pool:get_pool_stats(), {}
-  for le, count in pairs(self.before) do counts[le] = count end
-  for _, bucket in ipairs(s.histogram) do counts[bucket.le] = (counts[bucket.le] or 0) + bucket.count end
-  s.histogram = {}
-  for le, count in pairs(counts) do s.histogram[#s.histogram + 1] = { le = le, count = count } end
-  table.sort(s.histogram, function(a, b) return a.le < b.le end)
-  for _, key in ipairs(SUMS) do s[key] = s[key] + (self.sums[key] or 0) end
-  return s
-end
+function Live:snapshot() return self.pool:get_pool_stats() end
 
-function Live:configure(tiers)
-  local s = self:snapshot()
-  self.before, self.sums = {}, s
-  for _, bucket in ipairs(s.histogram) do
-    local le = bucket_end(bucket.le)
-    self.before[le] = (self.before[le] or 0) + bucket.count
-  end
-  self.pool:close()
-  self.pool = h.new(self.options, tiers)
-end
+function Live:configure(tiers) assert.truthy(self.pool:configure(tiers)) end
 
 -- Requests 1 to count of next_size through the pool, a look every `step`, what it proposes done. Returns the
 -- snapshots at which tiers changed, and the last one.
@@ -430,6 +400,9 @@ describe("an adaptive policy", function()
     local adaptive = policy.adaptive()
     h.raises(function() adaptive:look(5) end, "look: argument 'stats' must be a snapshot of a pool, got 5")
     h.raises(function() adaptive:look {} end, "look: argument 'stats' must be a snapshot of a pool, got table")
+    h.raises(function() adaptive:look { pools = {}, histogram = {} } end,
+      "look: argument 'stats' must be a snapshot of a pool, got table")
+    h.raises(function() adaptive:due() end, "due: argument 'now' must be a number, got nil")
     local stats = live():snapshot()
     h.raises(function() adaptive:look(stats, 5) end, "look: argument 'given' must be an array of tiers, got 5")
     assert.is_nil(adaptive:last())

@@ -80,9 +80,9 @@ describe("load_config", function()
       "load_config: argument 'source' must be a path, a text or a table with either, got string")
   end)
 
-  it("lists ten faults, each with its line and key", function()
+  it("lists all faults, each with its line and key", function()
     faulty([=[
--- A config with ten faults. { limits = { idle = 1 } }
+-- A config with many faults. { limits = { idle = 1 } }
 local LIMITS = [[
   idle = "not this one"
 ]]
@@ -102,6 +102,8 @@ return {
     size = -1,
   },
   on_tick = "function(stats) end",
+  adaptive = policy.adaptive{
+    tiers = 65, evry = 1 },
 }]=],
       "7: name: expected a string of at most 63 bytes, got 5",
       "8: teirs: unknown key, did you mean 'tiers'?",
@@ -113,7 +115,9 @@ return {
       "16: limits.waste: expected a number from 0 to 1, got 2",
       '17: leaks: expected "off" or "simple" or "advanced" or "paranoid", got "simpel"',
       "18: recent.size: expected a whole number from 0 to 65536, got -1",
-      "20: on_tick: expected a function, got string")
+      "20: on_tick: expected a function, got string",
+      "22: adaptive.evry: unknown key, did you mean 'every'?",
+      "22: adaptive.tiers: expected a whole number from 1 to 64, got 65")
   end)
 
   it("finds lines however the table is made", function()
@@ -208,6 +212,9 @@ return {
       { "{['policy()'] = 'fit', n = 1}", "1: tiers: expected a policy" },
       { "{1}, adaptive = {['policy()'] = {}}", "1: adaptive: expected policy.adaptive{...}, got table" },
       { "{1}, adaptive = policy.stream()", "1: adaptive: expected policy.adaptive{...}, got policy.stream" },
+      { "{1}, adaptive = policy.adaptive(1)", "1: adaptive: expected a table, got 1" },
+      { "{1}, adaptive = {}",
+        "1: adaptive: expected policy.adaptive{...}, or an object with a method look, got a table" },
       { "{1}, adaptive = 1", "1: adaptive: expected policy.adaptive{...}, got number" },
     }
     for _, case in ipairs(cases) do faulty("return { tiers = " .. case[1] .. " }", case[2]) end
@@ -273,6 +280,12 @@ describe("on_tick", function()
     local configure = tick "return pool:configure({limits = {idle = 5}}, {dry_run = true}).changed"
     assert.same({ true, 1 }, { configure({}, methods) })
     assert.same({ { limits = { idle = 5 } }, { dry_run = true } }, seen)
+    assert.same({ true }, { tick "return pool.trim"({}) })
+    h.raises(function() configure({}, 5) end,
+      "on_tick: argument 'pool' must be a pool or a table of functions, got number")
+    h.raises(function() configure({}, pool:get_buffer(5)) end,
+      "on_tick: argument 'pool' must be a pool or a table of functions, got buffer")
+    h.collect()
     pool:close()
   end)
 

@@ -154,6 +154,18 @@ describe("new_pools", function()
     assert.same({ 78 }, sizes_of(setmetatable({ size = 78 }, { __index = class })))
   end)
 
+  it("of no length that an array can have is refused", function()
+    for _, length in ipairs { -1, 0, 65, 1.5, 0 / 0, 1 / 0, 2 ^ 40, "x", {} } do
+      local array = setmetatable({ 128 }, { __len = function() return length end })
+      if #array ~= 1 then -- Lua 5.1 does not ask
+        h.raises_like(function() bytepool.new_pools(array) end,
+          "new_pools: argument 'sizes' must be an array of 1 to 64 sizes or a policy, got ")
+        h.raises_like(function() bytepool.new_pools { tiers = array } end,
+          "new_pools: tiers: expected an array of 1 to 64 sizes or a policy, got ")
+      end
+    end
+  end)
+
   it("runs it once, and never on a get or a release", function()
     local runs = 0
     local pool = h.new(nil, function()

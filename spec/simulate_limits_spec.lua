@@ -170,7 +170,8 @@ describe("a model with limits", function()
     assert.equal(100, told.miss) -- no get had to make a block that was there before
     assert.is_true(told.decayed_bytes >= 50 * MiB and told.decayed_bytes == told.trimmed_bytes)
     assert.is_true(told.idle_bytes >= 40 * MiB)
-    assert.equal(0, policy.simulate({ tiers = { MiB } }, trace).decayed_bytes)
+    assert.same(told, policy.simulate({ MiB }, trace)) -- as a pool, by default
+    assert.equal(0, policy.simulate({ tiers = { MiB }, limits = { decay = 0 } }, trace).decayed_bytes)
     assert.equal(0, policy.simulate({ tiers = { MiB }, limits = { decay = 60 } }, trace).decayed_bytes)
     local unused = { "1MiB 100 @99", "4096 100", "time 0", "time 5", "time 9.9", "time 15" }
     config = { tiers = { 4096, MiB }, limits = { decay = "10s" } }

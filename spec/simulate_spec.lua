@@ -11,7 +11,9 @@ local replay = require "bytepool.simulate.replay"
 
 local KiB, MiB = 1024, 1024 * 1024
 local POOL = { "requests", "total_get", "total_put", "discarded", "discarded_put", "discarded_bytes", "asked_bytes",
-  "waste_bytes", "in_use", "in_use_bytes", "idle_bytes", "owned_bytes", "peak_owned_bytes", "trimmed_bytes", "trims" }
+  "waste_bytes", "in_use", "in_use_bytes", "idle_bytes", "owned_bytes", "peak_owned_bytes", "trimmed_bytes", "trims",
+  "over_quota", "decayed_bytes" }
+local TICK, DECAY = 0.004, 0.002 -- seconds between ticks, and a decay of which the windows are shorter
 local TIER = { "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached", "depot", "asked_bytes", "waste_bytes",
   "peak_owned" }
 
@@ -33,6 +35,11 @@ local function real(pool)
     buf:release()
   end
   function counted.trim() pool:trim() end
+  function counted.tick() -- in another window of decay than the last one
+    local began = os.clock()
+    repeat until os.clock() - began > TICK
+    pool:tick()
+  end
   return counted
 end
 
@@ -54,7 +61,7 @@ local function pool_of(config)
       max_waste = limit.max_waste } or size
   end
   return h.new({ max_idle = config.max_idle, debug = config.debug, max_bytes = config.max_bytes,
-    max_waste = config.max_waste, decay = config.decay }, tiers)
+    max_waste = config.max_waste, decay = config.decay, pressure = false }, tiers)
 end
 
 -- Figures of the pool and of the model. The pool is new, and so is the cache that this thread has of it.
@@ -90,9 +97,10 @@ local function random_sizes(random)
   return sizes
 end
 
--- Sizes with and without lifetimes, named buffers in any order, some above the largest tier, and trims.
-local function random_trace(random, sizes, steps)
-  local trace, out, named = lines.new(), {}, 0
+-- Sizes with and without lifetimes, named buffers in any order, some above the largest tier, trims, and ticks if
+-- these are asked for.
+local function random_trace(random, sizes, steps, ticks)
+  local trace, out, named, ticked = lines.new(), {}, 0, 0
   local function add(format, ...) assert.is_nil(lines.add(trace, format:format(...))) end
   local function size()
     if random(1, 8) == 1 then return random(0, math.floor(sizes[#sizes] * 1.2)) end
@@ -116,6 +124,10 @@ local function random_trace(random, sizes, steps)
       out[#out] = nil
     elseif random(1, 4) == 1 then
       add "trim"
+    end
+    if ticks and random(1, 20) == 1 then
+      ticked = ticked + 1
+      add("time %.3f", ticked * TICK)
     end
   end
   return trace
@@ -163,6 +175,36 @@ describe("the model of the pool", function()
         if told.trimmed_bytes > 20 * config.max_idle then shut = shut + 1 end
       end
       assert.is_true(trimmed >= 10 and shut >= 3, trimmed .. " " .. shut)
+    end)
+  end)
+
+  local function random_limits(random, config)
+    local function some(value) return random(1, 2) == 1 and value or nil end
+    config.max_bytes = some(math.floor(2 ^ (random(2000, 2700) / 100)))
+    config.max_waste = some(random(0, 10) / 10)
+    config.decay = some(DECAY) or 0
+    config.limits = {}
+    for i, size in ipairs(config.sizes) do
+      config.limits[i] = some { max_idle = some(random(0, 40) * size), max_bytes = some(random(1, 40) * size),
+        max_waste = some(random(0, 10) / 10) }
+    end
+  end
+
+  it("counts as the pool, with limits", function()
+    h.seeded(function(random)
+      local refused, decayed, alone = 0, 0, 0
+      for _ = 1, 40 do
+        local sizes = random_sizes(random)
+        local config = { sizes = sizes, max_idle = math.floor(2 ^ (random(1800, 2700) / 100)) }
+        random_limits(random, config)
+        local trace, hold = random_trace(random, sizes, random(10, 600), config.decay > 0), random(0, 60)
+        local told = agree(trace, config, hold)
+        local free = model.new { sizes = sizes, max_idle = config.max_idle }
+        replay(trace, free, hold)
+        refused, decayed = refused + told.over_quota, decayed + told.decayed_bytes
+        if told.discarded > free:stats().discarded then alone = alone + 1 end
+      end
+      assert.is_true(refused > 100 and decayed > 0 and alone > 0, ("%s %s %s"):format(refused, decayed, alone))
     end)
   end)
 
@@ -284,6 +326,10 @@ describe("the model of the pool", function()
           if #sizes == 15 then assert.equal(785136640, told.waste_bytes) end
         end
       end
+      local told = agree(trace, { sizes = policy.sizes(policy.power_of_two()), max_idle = 64 * MiB,
+        max_bytes = 48 * MiB, max_waste = 0.25, decay = 0,
+        limits = { [9] = { max_idle = MiB }, [10] = { max_bytes = 30 * MiB } } }, 1000)
+      assert.is_true(told.over_quota > 1000 and told.discarded > 1000, told.over_quota .. " " .. told.discarded)
     end)
   end
 end)

@@ -66,7 +66,7 @@ bytepool.new_pools{20, 100}
 
   it("reads sizes with counts, units, blanks and comments", function()
     local _, plain = suggest(SIZES, "--tiers", "2")
-    local _, counted = suggest("# sizes\n10 3\r\n\n  20\t1  \n100B\r\n", "--tiers", "2")
+    local _, counted = suggest("\239\187\191# sizes\n10 3\r\n\n  20\t1  \n100B\r\n", "--tiers", "2")
     assert.equal(plain, counted)
     local _, units = suggest("64KiB\n1MiB 2", "--tiers", "4")
     assert.equal("65536, 1048576", tiers_of(units))

@@ -82,6 +82,24 @@ describe("pressure", function()
     assert.is_nil(pool:tick())
     assert.equal(idle, pool:get_pool_stats().idle_bytes)
   end)
+
+  -- These are C functions, and Lua 5.1 makes no coroutine of one.
+  it("may be a loaded config's, or any C function's", function()
+    local config = assert(bytepool.load_config
+      "return { tiers = { 65536 }, limits = { decay = 0, pressure = function() return 0.75, 'so it is' end } }")
+    local pool = made(config)
+    local idle = burst(pool)
+    local done = pool:tick()
+    assert.same({ 0.75, "so it is" }, { done.level, done.why })
+    assert.is_true(done.shrunk >= idle / 2 and done.shrunk < idle)
+    config = assert(bytepool.load_config
+      "return { tiers = { 1 }, limits = { decay = 0, pressure = function() error 'no' end } }")
+    assert.equal("pressure: config:1: no", made(config):tick().fault)
+    assert.equal("pressure: returned no number from 0 to 1",
+      made { limits = { decay = 0, pressure = os.date } }:tick().fault)
+    assert.truthy(made { limits = { decay = 0, pressure = coroutine.yield } }:tick().fault:find "^pressure: ")
+    assert.truthy(made { on_tick = setmetatable }:tick().fault:find "^on_tick: ")
+  end)
 end)
 
 describe("on_tick", function()
@@ -182,6 +200,32 @@ describe("on_tick", function()
     pool:rollback()
     assert.truthy(pool:tick().fault:find("^on_tick: config:9: here"))
   end)
+
+  it("of a loaded config may set another one, and tiers by a policy", function()
+    local config = assert(bytepool.load_config [[
+      local seen = 0
+      return { tiers = { 128 }, limits = { pressure = false, decay = 0 }, on_tick = function(stats, pool)
+        seen = seen + 1
+        if seen == 1 then pool:configure(policy.linear{ from = 1024, to = 4096, step = 1024 }) end
+        if seen == 2 then pool:configure(policy.merge({ 64 }, policy.cap({ 1, 2 }, 1))) end
+        if seen == 3 then pool:configure(policy.linear{ from = 0, to = 1, step = 1 }) end
+        if seen > 3 then
+          pool:configure { tiers = { 256 }, limits = { pressure = false, decay = 0 }, on_tick = function(s, p)
+            p:configure { 512, seen * 1000 + s.generation }
+          end }
+        end
+      end }]])
+    local pool = bytepool.new_pools(config)
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 1024, 2048, 3072, 4096 }, pool:get_available_sizes())
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 2, 64 }, pool:get_available_sizes())
+    assert.truthy(pool:tick().fault:find("^on_tick: config:6: configure: tiers.from: expected a whole number"))
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 256 }, pool:get_available_sizes())
+    assert.same({ on_tick = true }, pool:tick())
+    assert.same({ 512, 4004 }, pool:get_available_sizes())
+  end)
 end)
 
 describe("adaptive", function()
@@ -219,6 +263,28 @@ describe("adaptive", function()
     assert.is_true(capacity < 3100, capacity .. " bytes")
     h.collect()
     h.balanced(pool)
+  end)
+
+  it("of one config serves each of its pools by itself", function()
+    local config = assert(bytepool.load_config [[
+      return { tiers = { 128, 65536 }, limits = { pressure = false, decay = 0 }, region_size = "64MiB",
+        adaptive = policy.adaptive { every = 0, tiers = 1, min_requests = 1000 } }]])
+    local pools = { bytepool.new_pools(config), bytepool.new_pools(config), made {} }
+    pools[3]:configure { tiers = { 128, 65536 }, limits = { pressure = false, decay = 0 }, adaptive = config.adaptive }
+    for _ = 1, 10 do
+      for i, pool in ipairs(pools) do
+        for _ = 1, 200 do pool:get_buffer(i * 1024):release() end
+        local done = pool:tick()
+        if done then assert.is_nil(done.fault) end
+      end
+    end
+    for i, pool in ipairs(pools) do
+      assert.same({ i * 1024 }, pool:get_available_sizes())
+      assert.equal(1, #pool:settings().adaptive:log())
+    end
+    assert.equal(config.adaptive, pools[1]:settings().adaptive)
+    pools[1]:close()
+    assert.equal(config.adaptive, bytepool.new_pools(config):settings().adaptive)
   end)
 
   it("that fails is told", function()

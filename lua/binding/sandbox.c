@@ -54,6 +54,7 @@ double bpl_processor_seconds(void) {
 }
 
 static void on_count(lua_State *S, lua_Debug *at) {
+    (void)at;
     bpl_sandbox *box = bpl_sandbox_of(S);
     box->ran += HOOK_EVERY;
     if (box->over == NULL && box->ran > box->limits.instructions) {
@@ -62,9 +63,8 @@ static void on_count(lua_State *S, lua_Debug *at) {
         box->over = "too much time";
     }
     if (box->over != NULL) {
-        (void)lua_getinfo(S, "Sl", at);
-        lua_pushfstring(S, "%s:%d: %s", at->short_src, at->currentline, box->over);
-        lua_error(S);
+        lua_pushstring(S, box->over);
+        (void)bpl_sandbox_raise_here(S);
     }
 }
 

@@ -108,6 +108,7 @@ void bpl_sandbox_fill(lua_State *S);    /* the globals; raises */
 void bpl_sandbox_globals(lua_State *S); /* pushes them */
 void bpl_sandbox_merge(lua_State *S, int from, int to);
 int bpl_sandbox_line(lua_State *S);
+int bpl_sandbox_raise_here(lua_State *S); /* what the string at the top says */
 int bpl_sandbox_hostcall(lua_State *S);
 /* On the host, protected: calls function number `id` of the table at 1. */
 typedef struct bpl_hostcall {

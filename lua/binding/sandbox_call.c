@@ -10,6 +10,8 @@
 
 #include "sandbox.h"
 
+#define PIECE ((size_t)256) /* bytes of a text that are compiled between looks at the time */
+
 /* ---- holds --------------------------------------------------------------------------- */
 
 /* Lets go of all that it has; again is nothing. A host's finalizer can be in the middle of a
@@ -61,21 +63,43 @@ typedef struct entry {
     const char *prelude; /* runs before it, with bpl_sandbox_line for its argument */
 } entry;
 
+typedef struct source {
+    const char *text;
+    size_t left;
+} source;
+
+/* To compile a long chain of "or" takes the square of its length, and no hook sees it. */
+static const char *next_piece(lua_State *S, void *data, size_t *length) {
+    source *from = data;
+    const char *piece = from->text;
+    if (bpl_processor_seconds() > bpl_sandbox_of(S)->deadline) {
+        lua_pushliteral(S, "too much time to compile");
+        lua_error(S);
+    }
+    *length = from->left < PIECE ? from->left : PIECE;
+    from->text += *length;
+    from->left -= *length;
+    return piece;
+}
+
 /* The chunk under env's globals, ready to be called. */
 static void load(lua_State *S, const entry *e) {
     bpl_wire_to_sandbox(S, e->wire); /* 1: env */
     bpl_sandbox_globals(S);          /* 2 */
     bpl_sandbox_merge(S, 1, 2);
     lua_settop(S, 0);
-    if (luaL_loadstring(S, e->prelude) != 0) {
+    if (luaL_loadbuffer(S, e->prelude, strlen(e->prelude), "=prelude") != 0) {
         lua_error(S);
     }
     lua_pushcfunction(S, bpl_sandbox_line);
     lua_call(S, 1, 0);
-#if LUA_VERSION_NUM >= 502 || defined(LUA_JITLIBNAME)
-    int status = luaL_loadbufferx(S, e->text, e->length, BPL_SANDBOX_CHUNK, "t");
+    source from = {e->text, e->length};
+#if LUA_VERSION_NUM >= 502
+    int status = lua_load(S, next_piece, &from, BPL_SANDBOX_CHUNK, "t");
+#elif defined(LUA_JITLIBNAME)
+    int status = lua_loadx(S, next_piece, &from, BPL_SANDBOX_CHUNK, "t");
 #else
-    int status = luaL_loadbuffer(S, e->text, e->length, BPL_SANDBOX_CHUNK);
+    int status = lua_load(S, next_piece, &from, BPL_SANDBOX_CHUNK);
 #endif
     if (status != 0) {
         lua_error(S);

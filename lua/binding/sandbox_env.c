@@ -2,7 +2,8 @@
  *
  * Left out is what reaches outside (io, os, require, load, debug), what could swallow a limit
  * (pcall, coroutines), what makes code run unseen (metatables), and C functions that take long
- * without a hook: patterns, string.rep, unpack, and table.sort, which prelude.lua brings in Lua.
+ * without a hook: patterns, string.rep, unpack, and table.sort, insert and remove, which
+ * prelude.lua brings in Lua.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static const library libraries[] = {
      {"assert", "error", "ipairs", "next", "pairs", "select", "tonumber", "tostring", "type",
       "_VERSION"}},
     {LUA_STRLIBNAME, luaopen_string, {"byte", "char", "format", "len", "lower", "sub", "upper"}},
-    {LUA_TABLIBNAME, luaopen_table, {"concat", "insert", "remove"}},
+    {LUA_TABLIBNAME, luaopen_table, {"concat"}},
     /* No random: its state is the whole process's. */
     {LUA_MATHLIBNAME,
      luaopen_math,
@@ -126,7 +127,7 @@ void bpl_sandbox_fill(lua_State *S) {
 /* The line of the script that is at work; 0 where a tail call has left none. */
 static int line_of(lua_State *S) {
     lua_Debug at;
-    for (int level = 1; lua_getstack(S, level, &at) != 0; level++) {
+    for (int level = 0; lua_getstack(S, level, &at) != 0; level++) {
         (void)lua_getinfo(S, "Sl", &at);
         if (strcmp(at.source, BPL_SANDBOX_CHUNK) == 0 && at.currentline > 0) {
             return at.currentline;
@@ -147,7 +148,7 @@ int bpl_sandbox_line(lua_State *S) {
 }
 
 /* Raises what the string at the top says, as of the line at work. */
-static int raise_here(lua_State *S) {
+int bpl_sandbox_raise_here(lua_State *S) {
     int line = line_of(S);
     if (line > 0) {
         lua_pushfstring(S, "config:%d: %s", line, lua_tostring(S, -1));
@@ -167,7 +168,7 @@ int bpl_sandbox_hostcall(lua_State *S) {
     luaL_checkstack(S, BPL_WIRE_STACK + 10, NULL);
     if (serial != 0 && serial != box->serial) {
         lua_pushliteral(S, "this function is of use only during the call that it was given to");
-        return raise_here(S);
+        return bpl_sandbox_raise_here(S);
     }
     bpl_wire *w = box->wire;
     int arguments = lua_gettop(S);
@@ -178,7 +179,7 @@ int bpl_sandbox_hostcall(lua_State *S) {
     }
     if (w->fault != NULL) {
         lua_pushfstring(S, "argument %s%s%s", w->path, w->path[0] != '\0' ? ": " : "", w->fault);
-        return raise_here(S);
+        return bpl_sandbox_raise_here(S);
     }
     lua_State *L = box->host;
     bpl_hostcall call = {box, (int)lua_tointeger(S, lua_upvalueindex(1))};
@@ -197,12 +198,12 @@ int bpl_sandbox_hostcall(lua_State *S) {
     lua_settop(L, top);
     if (w->fault != NULL) {
         lua_pushfstring(S, "what the host's function gave %s", w->fault);
-        return raise_here(S);
+        return bpl_sandbox_raise_here(S);
     }
     lua_settop(S, 0);
     if (!done) {
         bpl_wire_to_sandbox(S, w);
-        return raise_here(S);
+        return bpl_sandbox_raise_here(S);
     }
     int results = bpl_wire_read_count(w);
     luaL_checkstack(S, results + 4, NULL);

@@ -8,6 +8,7 @@
 /* Of which a host makes some 30 MiB at the most, where it is all empty tables. */
 #define MOST_BYTES   ((size_t)4 << 20)
 #define MOST_MESSAGE ((size_t)4000)
+#define TABLES       16 /* that are written between looks at the time */
 
 enum tag { NIL, FALSE, TRUE, NUMBER, INTEGER, STRING, TABLE, END, FUNCTION, HOST_FUNCTION };
 
@@ -73,6 +74,7 @@ typedef struct writer {
     bpl_wire *w;
     const void *above[BPL_SANDBOX_DEPTH]; /* the tables that this one stands in */
     int depth;
+    uint32_t tables; /* so far */
     bool is_host;
     int functions;
     uint32_t serial;
@@ -97,6 +99,12 @@ static void note_key(writer *to) {
     (void)snprintf(w->path, sizeof w->path, "%.60s%s%.90s", key, dot, rest);
 }
 
+/* A table that was emptied takes few bytes, and as long to go through as when it was full. */
+static bool is_late(writer *to) {
+    return !to->is_host && ++to->tables % TABLES == 0 &&
+           bpl_processor_seconds() > bpl_sandbox_of(to->L)->deadline;
+}
+
 static void write_table(writer *to, int arg) {
     lua_State *L = to->L;
     const void *self = lua_topointer(L, arg);
@@ -108,6 +116,10 @@ static void write_table(writer *to, int arg) {
     }
     if (to->depth == BPL_SANDBOX_DEPTH) {
         to->w->fault = "is nested too deep";
+        return;
+    }
+    if (is_late(to)) {
+        to->w->fault = "takes too much time to copy";
         return;
     }
     to->above[to->depth++] = self;

@@ -31,11 +31,24 @@ function change.own(pool)
     return type(own) == "table" and own or {} -- not what the debug library put there
 end
 
-local function parts_of(flat)
-    return {on_tick = flat.on_tick, adaptive = flat.adaptive, pressure = flat.pressure}
+-- Which pool an object of policy.adaptive serves: it learns from the counts of one.
+local served = setmetatable({}, {__mode = "kv"})
+
+local function serving(pool, adaptive)
+    if type(adaptive) ~= "table" or type(adaptive.fresh) ~= "function" then return adaptive end
+    local other = served[adaptive]
+    if other and other ~= pool and kind_of(other) == "pool" then adaptive = adaptive:fresh() end
+    served[adaptive] = pool
+    return adaptive
 end
 
-local DEFAULT = {pressure = "auto"}
+local function parts_of(pool, flat)
+    return {on_tick = flat.on_tick, adaptive = serving(pool, flat.adaptive), pressure = flat.pressure}
+end
+
+--- The parts of a userdata that nobody gave any, such as one that bytepool.open made.
+change.DEFAULT = {pressure = "auto"}
+local DEFAULT = change.DEFAULT
 
 -- All that the pool goes by, seen from this userdata.
 local function present(pool)
@@ -50,7 +63,7 @@ end
 ---@param pool bytepool.Pool
 ---@param flat bytepool.settings.Flat
 function change.begin(pool, flat)
-    change.own(pool).parts = parts_of(flat)
+    change.own(pool).parts = parts_of(pool, flat)
     return leak_level(pool, flat.leaks)
 end
 
@@ -117,7 +130,8 @@ local function take_over(pool, own, parts, level, report)
 end
 
 local function apply(pool, from, to, dry_run)
-    local report, own, parts = report_of(pool, from, to, dry_run), change.own(pool), parts_of(to)
+    local report, own = report_of(pool, from, to, dry_run), change.own(pool)
+    local parts = not dry_run and parts_of(pool, to)
     local done, message = core.configure(pool, to, dry_run)
     if not done then return nil, message end
     if not dry_run then take_over(pool, own, parts, to.leaks, report) end
@@ -151,12 +165,13 @@ local function is_config(given)
     return type(given) == "table" and not tiers.is_policy(given) and #given == 0
 end
 
--- What a config or tiers say, and whether it is the whole; nil and a message.
+-- What a config or tiers say, and whether these are all that is said; nil and a message.
 local function read(given)
-    if is_config(given) then
-        local checked, fault = require("bytepool.config").check("configure", given)
+    local described = type(given) == "table" and given["policy()"] ~= nil -- by policy.* of a config's on_tick
+    if described or is_config(given) then
+        local checked, fault = require("bytepool.config").check("configure", described and {tiers = given} or given)
         if not checked then return nil, fault end
-        return settings.of_config(checked)
+        return settings.of_config(checked), nil, described
     end
     if type(given) ~= "table" and type(given) ~= "function" then
         return nil, "configure: argument 'new' must be a config, an array of sizes or a policy, got "
@@ -193,7 +208,8 @@ function methods.rollback(pool, given)
     local own = change.own(pool)
     local undo = own.undo
     -- Where another state made the last change, what is this one's stays.
-    local back = undo and undo.generation == from.generation and undo or {parts = parts_of(from), leaks = from.leaks}
+    local back = undo and undo.generation == from.generation and undo
+        or {parts = parts_of(pool, from), leaks = from.leaks}
     local parts = back.parts
     to.on_tick, to.adaptive, to.pressure, to.leaks = parts.on_tick, parts.adaptive, parts.pressure, back.leaks
     local report = report_of(pool, from, to, dry_run)

@@ -12,6 +12,7 @@ local lines = require "bytepool.config.lines"
 local options = require "bytepool.options"
 local prelude = require "bytepool.config.prelude"
 local schema = require "bytepool.config.schema"
+local schemas = require "bytepool.policy.schemas"
 local tiers = require "bytepool.config.tiers"
 
 local config = {}
@@ -61,24 +62,19 @@ end
 
 -- ---- checking ----------------------------------------------------------------
 
--- What policy.adaptive makes of a config's description of it, see there.
+-- What the config's host made, or policy.adaptive makes of a description (bytepool.config.prelude).
 local function adaptive_of(value, path, faults)
-    local adaptive = require("bytepool.policy").adaptive
     local described = type(value) == "table" and value["policy()"]
-    local text
-    if described and described ~= "adaptive" or type(value) ~= "table" then
-        local got = type(described) == "string" and "policy." .. described or type(value)
-        text = "expected policy.adaptive{...}, got " .. got
-    elseif not described and type(value.look) == "function" then
-        return value -- one that the host has made
-    elseif not described then
-        text = "expected policy.adaptive{...}, or an object with a method look, got a table"
-    elseif not adaptive then
-        text = "policy.adaptive is not in this version"
-    else
-        local ok, made = pcall(adaptive, value[1])
-        if ok then return made end
-        text = tostring(made)
+    if described == "adaptive" then
+        local given, before = value[1], #faults
+        options.walk(given == nil and {} or given, schemas.adaptive, path, faults, tiers.MOST_FAULTS)
+        return #faults == before and require("bytepool.policy").adaptive(given) or nil
+    end
+    if described == nil and type(value.look) == "function" then return value end
+    local text = "expected policy.adaptive{...}, or an object with a method look, got a table"
+    if described ~= nil then
+        text = "expected policy.adaptive{...}, got "
+            .. (type(described) == "string" and "policy." .. described or type(value))
     end
     faults[#faults + 1] = {kind = "text", path = path, text = text}
 end
@@ -156,15 +152,21 @@ local function run(text, name)
     return nil, ("%s:%d: expected a config that returns one table, got %s"):format(name, lines.scan(text).root, got)
 end
 
+-- A config's function, as pool:tick calls it.
+local make_on_tick
+
 -- A method for on_tick's `pool`. Called by pcall, a method raises without a position, in place of which the
 -- sandbox puts the script's.
 local function handed_out(name, fn, pool)
-    return function(self, ...)
+    return function(self, new, ...)
         if type(self) ~= "table" or self[name] == nil then
             error(("%s: call it as pool:%s(...)"):format(name, name), 0)
         end
+        if name == "configure" and type(new) == "table" and type(new.on_tick) == "function" then
+            new.on_tick = make_on_tick(new.on_tick) -- the table is a copy
+        end
         local ok, result, more
-        if pool then ok, result, more = pcall(fn, pool, ...) else ok, result, more = pcall(fn, ...) end
+        if pool then ok, result, more = pcall(fn, pool, new, ...) else ok, result, more = pcall(fn, new, ...) end
         if not ok then error(result, 0) end
         if core.type(result) then return true end -- a method that returns the pool
         return result, more
@@ -185,8 +187,12 @@ local function proxy(given)
     return seen
 end
 
-local function make_on_tick(fn)
+function make_on_tick(fn)
     return function(stats, pool)
+        local kind = core.type(pool) or type(pool)
+        if kind ~= "pool" and kind ~= "closed pool" and kind ~= "table" and kind ~= "nil" then
+            error("on_tick: argument 'pool' must be a pool or a table of functions, got " .. kind, 2)
+        end
         local ok, result = pcall(fn, stats, proxy(pool))
         if ok then return true, result end
         return nil, tostring(result)

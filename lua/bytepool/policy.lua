@@ -234,13 +234,14 @@ end
 ---@field applied? boolean whether the pool had them at the next look
 ---@field measured? number what they wasted of what was asked for since then, as far as they were looked at
 
---- What policy.adaptive makes. One serves one pool.
+--- What policy.adaptive makes. One serves one pool: an open pool that is given another open one's gets a fresh one.
 ---@class bytepool.Adaptive
 ---@field look fun(self: bytepool.Adaptive, stats: bytepool.Stats, given?: table): table|nil, string other tiers
 --- for the pool of this snapshot or nil, and why; `given` are its tiers with limits, which those keep that stay
 ---@field due fun(self: bytepool.Adaptive, now: number): boolean whether `every` seconds passed since it last was
 ---@field log fun(self: bytepool.Adaptive): bytepool.Retune[] what it proposed, the last 32
 ---@field last fun(self: bytepool.Adaptive): table|nil time, requests, waste, predicted and why of the last look
+---@field fresh fun(self: bytepool.Adaptive): bytepool.Adaptive another one with the same options
 
 --- Tiers that follow the traffic. From each snapshot it learns what was asked for since the one before, lengths
 -- that were seen in recent_lengths exactly, and older requests count less and less. It proposes other tiers where
@@ -303,7 +304,7 @@ local simulate_schema = {hold = {type = "integer", min = 0, max = 2 ^ 53, defaul
 --     local told = policy.simulate({tiers = policy.stream(), limits = {idle = "16MiB"}}, {512, 4096, "64KiB @2"})
 --     print(told.hit, told.miss, told.peak_owned_bytes)
 ---@param given bytepool.Tiers|table sizes, a policy, or what a config file returns. Of its limits it heeds `idle`
---- (default 256 MiB), `bytes`, `waste`, `decay`, and those of tiers
+--- (default 256 MiB), `bytes`, `waste`, `decay` (default 10 s), and those of tiers
 ---@param trace (integer|string)[]
 ---@param given_options? {hold?: integer} hold: during how many gets a buffer stays out where the trace does not say
 --- it; default 0: it goes back before the next

@@ -47,9 +47,15 @@ local function failed(done, name, thread, fn, message)
     add_fault(done, name, message)
 end
 
+-- Lua 5.1 makes none of a C function, such as a function of a loaded config.
+local function thread_of(fn)
+    local ok, thread = pcall(create, fn)
+    return ok and thread or create(function(...) return fn(...) end)
+end
+
 -- Whether fn came to its end; its results.
 local function call(done, name, fn, ...)
-    local thread = create(fn)
+    local thread = thread_of(fn)
     local results = pack(resume(thread, ...))
     if not results[1] then
         failed(done, name, thread, fn, results[2])
@@ -83,7 +89,7 @@ local function under_pressure(pool, source, now, own, done)
         ran, level, why = call(done, "pressure", source)
         if not ran or level == nil then return end
         if type(level) ~= "number" or not (level >= 0 and level <= 1) then
-            return failed(done, "pressure", create(source), source, "returned no number from 0 to 1")
+            return failed(done, "pressure", thread_of(source), source, "returned no number from 0 to 1")
         end
         why = type(why) == "string" and why or "a function of the user"
     end
@@ -115,8 +121,6 @@ local function notify(pool, on_tick, done)
     if ran and result == nil and type(message) == "string" then add_fault(done, "on_tick", message) end
 end
 
-local DEFAULT = {pressure = "auto"}
-
 -- Until when there is nothing but decay to look at.
 local function quiet_until(parts)
     if parts.on_tick or parts.adaptive or type(parts.pressure) == "function" then return nil end
@@ -124,11 +128,11 @@ local function quiet_until(parts)
 end
 
 local function work(pool, decayed, now, own)
-    local parts, done = own.parts or DEFAULT, {}
+    local parts, done = own.parts or change.DEFAULT, {}
     if parts.pressure then under_pressure(pool, parts.pressure, now, own, done) end
     if parts.adaptive then adapt(pool, parts.adaptive, now, done) end
     if parts.on_tick then notify(pool, parts.on_tick, done) end
-    own.quiet_until = quiet_until(own.parts or DEFAULT)
+    own.quiet_until = quiet_until(own.parts or change.DEFAULT)
     if decayed > 0 then done.decayed = decayed end
     return next(done) ~= nil and done or nil
 end

@@ -47,10 +47,10 @@ end
 -- next time. `whole` is what a message calls the array, `part` its entries.
 local function copy_array(array, most, whole, part)
     local count = type(array) == "table" and #array or 0
-    if count < 1 or count > most then
+    if not options.is_whole(count, 1, most) then -- a metatable can say that it is anything
         return nil, ("%s must be an array of 1 to %d sizes%s, got %s"):format(whole, most,
             part == "sizes" and " or a policy" or "",
-            type(array) == "table" and options.show(count) or type(array))
+            type(array) == "table" and options.show(count, true) or type(array))
     end
     local copy, limits = {}, {}
     for i = 1, count do

@@ -56,6 +56,12 @@ local function next_line(file)
     return line and line:gsub("\r$", ""), fault
 end
 
+-- Without a byte order mark.
+local function first_line(file)
+    local line, fault = next_line(file)
+    return line and line:gsub("^\239\187\191", ""), fault
+end
+
 -- From `line` on; take(line) returns what is wrong with it. What file.read says where it fails and not where the
 -- file ends.
 local function read_lines(file, place, line, take)
@@ -130,7 +136,7 @@ function trace.read(report, name, format)
     local bounds, called
     local counts, fault, tiers = with_file(name, function(file, place)
         called = place
-        local line, why = next_line(file)
+        local line, why = first_line(file)
         if why then return nil, ("%s: %s"):format(place, why) end
         bounds = format == "sizes" and is_json(line)
         if bounds then return of_snapshots(report, place, line .. "\n" .. (file:read("*a") or "")) end
@@ -154,7 +160,7 @@ end
 ---@return string? message with the place and the line in front
 function trace.steps(name, format)
     return with_file(name, function(file, place)
-        local line, why = next_line(file)
+        local line, why = first_line(file)
         if why then return nil, ("%s: %s"):format(place, why) end
         if format == "sizes" and is_json(line) then
             return nil, place .. ": a snapshot does not tell the order of its requests"
@@ -179,7 +185,7 @@ end
 ---@return string? message
 function trace.tiers(report, name)
     local counts, fault, tiers = with_file(name, function(file, place)
-        local line, why = next_line(file)
+        local line, why = first_line(file)
         if why then return nil, ("%s: %s"):format(place, why) end
         if not is_json(line) then return count_lines(file, place, line, readers.sizes) end
         local found, message, of_pool = of_snapshots(report, place, line .. "\n" .. (file:read("*a") or ""))

@@ -12,7 +12,7 @@ local NAMES = {"power_of_two", "power_of_two_plus", "stream", "linear", "geometr
 
 local TEXT = [[
 local line = ...
-local select, type, error, insert = select, type, error, table.insert
+local select, type, error = select, type, error
 for name in pairs(policies) do
     policy[name] = function(...)
         return {["policy()"] = name, line = line(), n = select("#", ...), ...}
@@ -40,8 +40,12 @@ end
 
 local function below(a, b) return a < b end
 
+local function check(name, t)
+    if type(t) ~= "table" then error(name .. ": argument 't' must be a table, got " .. type(t), 3) end
+end
+
 function table.sort(t, less)
-    if type(t) ~= "table" then error("sort: argument 't' must be a table, got " .. type(t), 2) end
+    check("sort", t)
     local kind = type(t[1])
     for i = 1, #t do
         if less == nil and (type(t[i]) ~= kind or kind ~= "number" and kind ~= "string") then
@@ -51,6 +55,35 @@ function table.sort(t, less)
     if #t < 2 then return end
     local out = sorted(t, 1, #t, less or below)
     for i = 1, #out do t[i] = out[i] end
+end
+
+-- #t can be far beyond what t holds.
+function table.insert(t, ...)
+    check("insert", t)
+    local count, at, value = select("#", ...), ...
+    local last = #t + 1
+    if count == 1 then
+        t[last] = at
+        return
+    end
+    if count ~= 2 then error("insert: takes 2 or 3 arguments, got " .. count + 1, 2) end
+    if type(at) ~= "number" or at % 1 ~= 0 or at < 1 or at > last then
+        error("insert: argument 'at' must be a place from 1 to " .. last, 2)
+    end
+    for i = last, at + 1, -1 do t[i] = t[i - 1] end
+    t[at] = value
+end
+
+function table.remove(t, at)
+    check("remove", t)
+    local last = #t
+    if at == nil then at = last end
+    if type(at) ~= "number" or at % 1 ~= 0 or (at < 1 or at > last + 1) and at ~= last then
+        error("remove: argument 'at' must be a place from 1 to " .. last, 2)
+    end
+    local value = t[at]
+    for i = at, last do t[i] = t[i + 1] end
+    return value
 end
 ]]
 

@@ -50,7 +50,8 @@ schema.entry = {
     max_waste = share,
 }
 
-local limits = {
+--- Limits of a config.
+schema.limits = {
     idle = bytes(0),
     bytes = bytes(1),
     waste = share,
@@ -66,7 +67,7 @@ function schema.config(read_tiers, read_adaptive)
     return {
         name = name,
         tiers = {read = read_tiers, required = true, expected = "an array of sizes or a policy"},
-        limits = {type = "table", optional = true, schema = limits},
+        limits = {type = "table", optional = true, schema = schema.limits},
         leaks = leaks,
         recent = recent(),
         zero = zero,

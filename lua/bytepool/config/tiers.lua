@@ -78,8 +78,9 @@ local function read_list(value, path, faults, most)
     if type(value) ~= "table" then
         expected(faults, path, "an array of sizes or a policy", value)
         return nil
-    elseif count < 1 or count > most then
-        add(faults, path, ("expected an array of 1 to %d sizes or a policy, got %d"):format(most, count))
+    elseif not options.is_whole(count, 1, most) then -- a metatable can say that it is anything
+        add(faults, path, ("expected an array of 1 to %d sizes or a policy, got %s"):format(most,
+            options.show(count, true)))
         return nil
     end
     local before, list, last = #faults, {}, nil
@@ -180,7 +181,8 @@ local function run_described(value, path, faults, reading)
     local name = value["policy()"]
     if options.is_whole(value.line, 1) then reading.line[path] = value.line end
     if not charge(reading, 5000, path, faults) then return nil end
-    local known = type(name) == "string" and (composed[name] or schemas[name]) and name ~= "fit"
+    local known = type(name) == "string" and (composed[name] or schemas[name])
+        and name ~= "fit" and name ~= "adaptive"
     if not known or not options.is_whole(value.n, 0, MOST_ARGUMENTS) then
         add(faults, path, name == "adaptive" and "policy.adaptive has a key of its own, adaptive"
             or "expected a policy")

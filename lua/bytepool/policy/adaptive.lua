@@ -21,26 +21,16 @@ local core = require "bytepool.core"
 local fit = require "bytepool.policy.fit"
 local options = require "bytepool.options"
 local predict = require "bytepool.policy.predict"
+local schemas = require "bytepool.policy.schemas"
 local size = require "bytepool.size"
 local traffic = require "bytepool.policy.traffic"
 
 local adaptive = {}
 
-local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
+local MAX_SIZE = core.max_size
 local ENTRIES = 32     -- of the log
 local ENOUGH = 512     -- exact lengths to know before the first change, where the pool has recent lengths
 local SOON, LONGEST = 4, 64
-
-local schema = {
-    tiers = {type = "integer", min = 1, max = MAX_TIERS, default = 16},
-    max_waste = {type = "number", min = 0, max = 2 ^ 40},
-    gain = {type = "number", min = 0.001, max = 2 ^ 40, default = 0.02},
-    every = {type = "number", min = 0, max = 2 ^ 40, default = 1},
-    min_requests = {type = "integer", min = 1, max = 2 ^ 53, default = 4000},
-    align = {type = "size", min = 1, max = 2 ^ 30, default = 1},
-    forget = {type = "integer", min = 1, max = 2 ^ 53},
-    cap = {type = "size", min = 1, max = MAX_SIZE},
-}
 
 local methods = {}
 methods.__index = methods
@@ -51,7 +41,7 @@ methods.__name = "bytepool.adaptive"
 ---@return bytepool.Adaptive|nil
 ---@return string? message
 function adaptive.new(given)
-    local values, message = options.check("adaptive", given, schema)
+    local values, message = options.check("adaptive", given, schemas.adaptive)
     if not values then return nil, message end
     return setmetatable({
         options = values,
@@ -61,6 +51,12 @@ function adaptive.new(given)
         changes = 0,
         entries = {},
     }, methods)
+end
+
+--- Another one with the same options, that has seen nothing.
+---@return bytepool.Adaptive
+function methods:fresh()
+    return (adaptive.new(self.options))
 end
 
 -- ---- what the pool has ---------------------------------------------------------
@@ -178,7 +174,8 @@ end
 ---@return (integer|table)[]|nil tiers other ones that the pool should have; nil where it should not change
 ---@return string why
 function methods:look(stats, given)
-    if type(stats) ~= "table" or type(stats.pools) ~= "table" or type(stats.histogram) ~= "table" then
+    if type(stats) ~= "table" or type(stats.pools) ~= "table" or type(stats.histogram) ~= "table"
+        or type(stats.requests) ~= "number" then
         error("look: argument 'stats' must be a snapshot of a pool, got " .. options.show(stats), 2)
     end
     if given ~= nil and type(given) ~= "table" then
@@ -239,6 +236,7 @@ end
 ---@param now number seconds of any clock, always the same
 ---@return boolean
 function methods:due(now)
+    if type(now) ~= "number" then error("due: argument 'now' must be a number, got " .. options.show(now), 2) end
     local due, every = self.next, self.options.every
     if due and now < due and due - now <= every then return false end
     self.next = now + every

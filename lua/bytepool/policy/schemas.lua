@@ -30,4 +30,14 @@ return {
     fitted = {samples = {type = "any", required = true, expected = "a table"}, align = align,
         max_waste = max_waste, tiers = {type = "integer", min = 1, max = MAX_TIERS, required = true,
             expected = "a number of tiers"}},
+    adaptive = {
+        tiers = {type = "integer", min = 1, max = MAX_TIERS, default = 16},
+        max_waste = max_waste,
+        gain = {type = "number", min = 0.001, max = 2 ^ 40, default = 0.02},
+        every = {type = "number", min = 0, max = 2 ^ 40, default = 1},
+        min_requests = {type = "integer", min = 1, max = 2 ^ 53, default = 4000},
+        align = align,
+        forget = {type = "integer", min = 1, max = 2 ^ 53},
+        cap = optional_size,
+    },
 }
