@@ -24,8 +24,8 @@ local tiers = require "bytepool.tiers"
 local bytepool = {}
 
 local MAX_SIZE = core.max_size
-local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
-local pack = rawget(table, "pack") or function(...) return {n = select("#", ...), ...} end
+local unpack = require("bytepool.compat").unpack
+local pack = require("bytepool.compat").pack
 
 --- Version of the module, such as "0.1.0".
 bytepool._VERSION = core._VERSION

@@ -24,7 +24,7 @@ local EXACT = 2 ^ 53     -- whole numbers up to here print without an exponent
 
 -- Lua 5.1 and 5.2 have one kind of number; later ones tell 3 from 3.0, and
 -- what comes out of a check is an integer there.
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 --- A string in quotes, cut when long, control characters made visible.
 ---@param s string

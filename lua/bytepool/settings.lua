@@ -16,7 +16,7 @@ local settings = {}
 --- made: name, recent_size, exact, region_size, zero, debug. A limit that is nil is none.
 ---@class bytepool.settings.Flat: table<string, any>
 
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 local DEFAULT_IDLE = to_integer(core.max_idle)
 
 -- Keys of a flat table that a change can change, as a config calls them.

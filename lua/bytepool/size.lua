@@ -9,7 +9,7 @@ local UNITS = {[""] = 1, B = 1, KiB = 2 ^ 10, MiB = 2 ^ 20, GiB = 2 ^ 30, TiB = 
 local LARGEST = 2 ^ 53 -- whole numbers up to here are exact on every Lua
 local LONGEST = 15     -- digits, of which all numbers are below that
 
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 --- What to say of a string that is no size.
 size.EXPECTED = 'a number of bytes or a string with a unit, B, KiB, MiB, GiB or TiB, such as "64KiB"'

@@ -14,7 +14,7 @@ local step, press, kind_of, get_pool_stats = core.tick, core.press, core.type, m
 local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
 local close = rawget(coroutine, "close") or function() end
 local debug = rawget(_G, "debug") or {}
-local pack = rawget(table, "pack") or function(...) return {n = select("#", ...), ...} end
+local pack = require("bytepool.compat").pack
 
 local EVERY = 1 -- seconds between readings of the system's pressure
 

@@ -16,7 +16,7 @@ local tiers = {}
 
 local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
 
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 --- The most that a policy may give to another that chooses among them (policy.cap).
 tiers.MOST = 4096

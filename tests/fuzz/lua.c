@@ -19,6 +19,7 @@ static struct module {
     {"bytepool.change", "lua/bytepool/change.lua", NULL, 0},
     {"bytepool.duration", "lua/bytepool/duration.lua", NULL, 0},
     {"bytepool.settings", "lua/bytepool/settings.lua", NULL, 0},
+    {"bytepool.compat", "lua/bytepool/compat.lua", NULL, 0},
     {"bytepool.size", "lua/bytepool/size.lua", NULL, 0},
     {"bytepool.tick", "lua/bytepool/tick.lua", NULL, 0},
     {"bytepool.tiers", "lua/bytepool/tiers.lua", NULL, 0},

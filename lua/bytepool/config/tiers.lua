@@ -15,8 +15,8 @@ local tier_lists = require "bytepool.tiers"
 local tiers = {}
 
 local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
-local to_integer = rawget(math, "tointeger") or function(v) return v end
-local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
+local to_integer = require("bytepool.compat").to_integer
+local unpack = require("bytepool.compat").unpack
 
 -- What the host does for a config is bounded too, in steps of a loop, 0.3 s for all of them on Lua 5.1. Nor does
 -- another policy or function begin, which may take its sandbox's limits again, when the others took long.

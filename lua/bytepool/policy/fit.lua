@@ -25,7 +25,7 @@ local ceil, floor = math.ceil, math.floor
 
 local fit = {}
 
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 -- ---- rows --------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 -- Since 0.1.0.
 -- @module bytepool.policy.predict
 
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 local function whole(n) return to_integer(n) or n end
 

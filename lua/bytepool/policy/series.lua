@@ -9,7 +9,7 @@ local options = require "bytepool.options"
 local series = {}
 
 local floor, log = math.floor, math.log
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 local function whole(n) return to_integer(n) or n end
 

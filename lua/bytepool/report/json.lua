@@ -9,7 +9,7 @@ local units = require "bytepool.report.units"
 local json = {}
 
 -- Lua 5.1 and 5.2 have one kind of number.
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 -- lua-cjson with settings of its own, so that neither the host's settings change our text nor
 -- ours the host's; nil where it is missing.

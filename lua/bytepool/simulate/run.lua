@@ -6,7 +6,7 @@
 local model = require "bytepool.simulate.model"
 local replay = require "bytepool.simulate.replay"
 
-local to_integer = rawget(math, "tointeger") or function(v) return v end
+local to_integer = require("bytepool.compat").to_integer
 
 -- The same kind of number on every Lua.
 local function whole(t)
