@@ -195,10 +195,11 @@ function depot.trim(pool, idle)
     end
 end
 
---- Gives empty slabs of a tier back, as long as it is over a bound of its own.
+--- Gives empty slabs of a tier back, as long as it is over a bound of its own; true where it stays so.
 function depot.bound(pool, d, most, cached)
-    if not most then return end
+    if not most then return false end
     repeat until (d.free + cached) * d.size <= most or not depot.retire(pool, d)
+    return (d.free + cached) * d.size > most
 end
 
 return depot

@@ -36,8 +36,9 @@ local function drop_fresh(pool, d, bin)
     bin.fresh_left = 0
 end
 
+-- Whether it is over its own bound all the same.
 local function bound(pool, d)
-    depot.bound(pool, d, pool.limits[d.tier].max_idle, pool.bins[d.tier].planned)
+    return depot.bound(pool, d, pool.limits[d.tier].max_idle, pool.bins[d.tier].planned)
 end
 
 local function flush_bin(pool, t)
@@ -66,7 +67,7 @@ end
 
 -- After each slow half of a release.
 local function keep_bound(pool, d)
-    bound(pool, d)
+    if bound(pool, d) then flush_bin(pool, d.tier) end
     if not depot.idle_over(pool) then return end
     for t, bin in ipairs(pool.bins) do drop_fresh(pool, pool.depots[t], bin) end
     depot.shrink(pool)
@@ -102,15 +103,24 @@ local function reserve(pool, d, bin)
     if most > 0 then bin.fresh, bin.fresh_left = depot.fresh(pool, d, most) end
 end
 
--- After a get that met a quota: what idles in other tiers gives way. Not for one that is beyond all of it, or over
--- its tier's own quota.
+local function reserved_bytes(pool)
+    local bytes = 0
+    for t, bin in ipairs(pool.bins) do bytes = bytes + bin.fresh_left * pool.sizes[t] end
+    return bytes
+end
+
+-- After a get that met a quota: what idles in other tiers, and what the bins reserved, gives way as far as is needed.
+-- Not for one that is beyond all of it, or over its tier's own quota.
 local function make_room(pool, n, d)
-    local size, idle = d and d.size or n, pool.depot_bytes
-    if n > idle + pool.lease or d and tier_room(pool, d) == 0 or size > (pool.max_bytes or math.huge) then
+    local size, most = d and d.size or n, pool.max_bytes or math.huge
+    local function lacking() return pool.charged + size - most end
+    if d and tier_room(pool, d) == 0 or size > most
+        or lacking() > pool.depot_bytes + pool.lease + reserved_bytes(pool) then
         return false
     end
     flush(pool)
-    depot.trim(pool, math.max(idle - size, 0))
+    local lacks = lacking()
+    if lacks > 0 then depot.trim(pool, math.max(pool.depot_bytes - lacks, 0)) end
     return true
 end
 
