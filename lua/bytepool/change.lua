@@ -94,10 +94,7 @@ local function text_of(report)
     list_text(lines, "added", report.added)
     list_text(lines, "removed", report.removed)
     list_text(lines, "kept", report.kept)
-    local keys = {}
-    for key in pairs(report.changed) do keys[#keys + 1] = key end
-    table.sort(keys)
-    for _, key in ipairs(keys) do
+    for _, key in ipairs(options.sorted_keys(report.changed)) do
         local values = report.changed[key]
         local from, to = value_text(key, values.from), value_text(key, values.to)
         local value = from == to and "another one, " .. to or from .. " -> " .. to

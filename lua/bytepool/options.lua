@@ -152,7 +152,10 @@ function checkers.enum(v, rule)
     return nil, table.concat(quoted, " or "), options.show(v, true)
 end
 
-local function sorted_keys(t)
+--- The keys of a table, in order.
+---@param t table its keys all strings, or all numbers
+---@return any[]
+function options.sorted_keys(t)
     local keys = {}
     for key in pairs(t) do keys[#keys + 1] = key end
     table.sort(keys)
@@ -202,7 +205,7 @@ function options.walk(given, schema, path, faults, most)
     local function add(kind, key, expected, got)
         local full = key == nil and path or options.join(path, key)
         faults[#faults + 1] = {kind = kind, key = key, within = path, path = full, expected = expected, got = got,
-            known = kind == "unknown" and sorted_keys(schema) or nil}
+            known = kind == "unknown" and options.sorted_keys(schema) or nil}
     end
     local function enough() return most and #faults >= most end
     if type(given) ~= "table" then
@@ -214,7 +217,7 @@ function options.walk(given, schema, path, faults, most)
         if enough() then return {} end
     end
     local values = {}
-    for _, key in ipairs(sorted_keys(schema)) do
+    for _, key in ipairs(options.sorted_keys(schema)) do
         if enough() then return {} end
         local rule, value = schema[key], given[key]
         if rule.type == "table" then

@@ -4,6 +4,8 @@
 -- Since 0.1.0.
 -- @module bytepool.simulate.replay
 
+local sorted_keys = require("bytepool.options").sorted_keys
+
 -- What is to go back before the get of that number: a block, or several.
 local function schedule(due, at, block)
     local held = due.first[at]
@@ -28,13 +30,6 @@ local function give_back(pool, due, at)
     if not more then return end
     for i = 1, #more do pool:put(more[i]) end
     due.more[at] = nil
-end
-
-local function sorted_keys(t)
-    local keys = {}
-    for key in pairs(t) do keys[#keys + 1] = key end
-    table.sort(keys)
-    return keys
 end
 
 --- Replays a trace. What is out at its end goes back then: what waits for a get, in the order in which it would
