@@ -19,12 +19,12 @@ holds() { # name command...
   printf 'FAILED %s: %s\n' "$name" "$*"
 }
 
-# One line of counts for each worker, after a collection where $1 says so.
+# One line of counts for each worker.
 worker_stats() {
   local i line
   declare -A seen=()
   for i in $(seq 400); do
-    line=$(curl -s --max-time 20 "http://127.0.0.1:$port/stats${1:-}") || continue
+    line=$(curl -s --max-time 20 "http://127.0.0.1:$port/stats") || continue
     [[ $line =~ pid=([0-9]+) ]] && seen[${BASH_REMATCH[1]}]=$line
     [ ${#seen[@]} -ge "${nginx_worker_count:-2}" ] && break
   done

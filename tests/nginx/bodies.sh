@@ -51,8 +51,10 @@ for size in 16384 65536 200000 1048576; do
     same "mixed http/1.0 $size by $step" $size -0 "$plain/mixed?n=$size&step=$step"
     same "mixed gzip $size by $step" $size --compressed "$plain/gzip/mixed?n=$size&step=$step&flush=1"
   done
-  for way in slices after_flush flush_only headers_first eof capture multi threads; do
+  for way in slices released after_flush flush_only headers_first eof capture multi threads; do
     same "$way $size" $size "$plain/$way?n=$size"
+    same "$way flushed $size" $size "$plain/$way?n=$size&flush=wait"
+    same "$way slowly $size" $size --limit-rate 5m "$plain/$way?n=$size"
     case $way in # the Lua module makes no subrequests of HTTP/2
       capture | multi) ;;
       *) same "$way over h2 $size" $size --http2 "$h2/$way?n=$size" ;;

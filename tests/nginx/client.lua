@@ -2,9 +2,8 @@
 -- usage: luajit client.lua MODE PORT ...
 --   resets COUNT SEED    requests that end by a reset somewhere, on HTTP/1.1
 --   resets2 COUNT SEED   the same on HTTP/2 in the clear: of the stream, or of the connection
---   stalled PATH COUNT   opens COUNT readers that read nothing, says "open", and waits for a line on
+--   stalled PATH COUNT LENGTH  opens COUNT readers that read nothing, says "open", and waits for a line on
 --                        stdin; then reads all to the end and prints how many had LENGTH bytes
---   trickle PATH SECONDS reads a body slowly and prints its bytes
 
 local socket = require "socket"
 
@@ -30,7 +29,8 @@ end
 local function nap() socket.sleep(math.random() * 0.004) end
 
 local paths = {
-    "/normal", "/send?n=1048576", "/stall", "/stall", "/sleep?t=0.01", "/exec", "/fail", "/fail_late",
+    "/released?n=1048576", "/released?n=1048576&idle=1&flush=wait", "/normal", "/send?n=1048576", "/stall", "/stall",
+    "/sleep?t=0.01", "/exec", "/fail", "/fail_late",
     "/mixed?n=1048576&step=20000&flush=wait", "/threads", "/thread_error", "/on_abort", "/gzip/send?n=1048576",
     "/filter/stall", "/limited/send?n=1048576", "/slices?n=200000", "/noabort/stall", "/noabort/sleep",
     "/capture?n=65536", -- the last: there are no subrequests of HTTP/2
@@ -97,7 +97,8 @@ end
 -- Length of what follows the header of a response that ends with the connection or tells its length.
 local function read_all(s)
     s:settimeout(30)
-    local length, bytes, ending = nil, 0, nil
+    local length, ending
+    local bytes = 0
     repeat
         local line = s:receive "*l"
         if not line then return 0 end

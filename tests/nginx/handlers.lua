@@ -21,14 +21,17 @@ local function body(n)
     return bodies[n]
 end
 
-function M.init_worker()
-    -- Under a sanitizer idle blocks are poisoned: who sends one after its end is caught.
+-- Under a sanitizer idle blocks are poisoned: who sends one after its end is caught.
+local function init(name)
     local debug = os.getenv "BP_NGINX_DEBUG" ~= nil
-    for _, name in ipairs {"default", "bodies"} do
+    if not bytepool.open(name) then
         assert(bytepool.new_pools({1024, 4096, 16384, 65536, 262144, 1048576, 2097152}, {name = name, debug = debug}))
-        assert(bp.init(nil, name))
     end
+    assert(bp.init(nil, name))
 end
+
+function M.init_worker() init "default" end
+init "bodies" -- by init_by_lua, in the master: each worker has a copy
 
 local function number(name, default) return tonumber(ngx.var["arg_" .. name]) or default end
 
@@ -72,6 +75,24 @@ function handlers.slices()
         sent(bp.send(bp.keep(part)))
     end
     whole:release()
+end
+
+-- Only the output holds these buffers; the memory of those that are out is used again meanwhile, or
+-- with ?idle=1 left, and then a sanitizer has it poisoned.
+function handlers.released()
+    local whole = body()
+    local step = math.max(1, math.ceil(#whole / 5))
+    for at = 1, #whole, step do
+        local part = bp.pool():get_buffer(math.min(step, #whole - at + 1))
+        part:copy(1, whole, at, at + #part - 1)
+        local ok, message = bp.send(part)
+        local n = #part
+        part:release()
+        sent(ok, message)
+        if not ngx.var.arg_idle then bp.request(n):fill(255) end
+        if ngx.var.arg_flush then bp.flush(ngx.var.arg_flush == "wait") end
+    end
+    for _ = 1, ngx.var.arg_idle and 0 or 5 do bp.request(step):fill(254) end
 end
 
 function handlers.after_flush()
@@ -262,7 +283,9 @@ function M.phase(name)
     end
     phases[name] = buf
     if name == "log" then
-        for phase, b in pairs(phases) do if bytepool.type(b) ~= "buffer" then ngx.log(ngx.ERR, "dead in log: ", phase) end end
+        for phase, b in pairs(phases) do
+            if bytepool.type(b) ~= "buffer" then ngx.log(ngx.ERR, "dead in log: ", phase) end
+        end
         phases = {}
     end
 end
@@ -278,15 +301,18 @@ end
 
 -- ---- what the tests ask ------------------------------------------------------------
 
--- One line for this worker; ?collect=1 has the Lua state collected before.
+-- One line for this worker.
 function handlers.stats()
     if late then late = late:release() end
-    if ngx.var.arg_collect then collectgarbage() collectgarbage() end
     local s, n = bp.pool():get_pool_stats(), bp.send_stats()
     local probe = require("bytepool.core").nginx.probe()
-    ngx.print(("pid=%d in_use=%d kept_now=%d in_flight=%d unkept=%d sent=%d copied=%d early=%d collected=%d refs=%d ok=%s why=%s\n"):format(
-        ngx.worker.pid(), s.in_use, n.kept_now, n.in_flight, n.unkept, n.sent_bytes, n.copied_bytes, n.early,
-        s.collected, body("1048576"):ref_count(), tostring(probe.ok), tostring(probe.why)))
+    local shown = {
+        {"pid", ngx.worker.pid()}, {"in_use", s.in_use}, {"kept_now", n.kept_now}, {"in_flight", n.in_flight},
+        {"unkept", n.unkept}, {"sent", n.sent_bytes}, {"copied", n.copied_bytes}, {"early", n.early},
+        {"collected", s.collected}, {"refs", body("1048576"):ref_count()}, {"ok", probe.ok}, {"why", probe.why},
+    }
+    for i, pair in ipairs(shown) do shown[i] = pair[1] .. "=" .. tostring(pair[2]) end
+    ngx.print(table.concat(shown, " "), "\n")
 end
 
 function M.content()

@@ -87,11 +87,13 @@ local function same_as_before(if_range, etag, modified)
     return modified ~= nil and date_of(if_range) == modified
 end
 
+local looked_at = {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"}
+
 -- A header of several lines comes as a table.
 local function request_headers()
     local headers = ngx.req.get_headers(0)
     local list = {}
-    for _, name in ipairs {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"} do
+    for _, name in ipairs(looked_at) do
         local value = headers[name]
         list[name] = type(value) == "table" and table.concat(value, ", ") or value
     end
@@ -183,7 +185,9 @@ function serve.serve(buf, given)
         ngx.header["Content-Range"] = "bytes */" .. #buf
         return without_body(416, 0)
     end
-    if #list > 1 then return multipart(buf, list, values.type or ngx.header["Content-Type"] or "application/octet-stream") end
+    if #list > 1 then
+        return multipart(buf, list, values.type or ngx.header["Content-Type"] or "application/octet-stream")
+    end
     local i, j = list[1][1], list[1][2]
     ngx.status = 206
     ngx.header["Content-Range"] = content_range(i, j, #buf)
