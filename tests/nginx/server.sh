@@ -66,7 +66,7 @@ nginx_start() { # folder workers directives wrapper...
   dir=$1
   local workers=$2 directives=$3 i
   shift 3
-  mkdir -p "$dir" && rm -f "$dir"/*.log
+  mkdir -p "$dir" && rm -f "$dir"/*.log "$dir"/asan.*
   port=$(free_ports) || return 1
   nginx_bodies "$dir"
   [ -f "$dir/cert.pem" ] ||

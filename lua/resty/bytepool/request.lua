@@ -37,7 +37,8 @@ end
 
 --- Ties a buffer to the request that runs: when that ends, whatever way, the handle loses one
 -- reference. Who wants it for longer retains it, or shares it. Before that it may be released as
--- any other. A buffer that is tied already stays so; one of another request raises.
+-- any other. A buffer that is tied already stays so; one of another request raises. Not for finalizers,
+-- as `request`.
 ---@param buf bytepool.Buffer
 ---@return bytepool.Buffer buf
 function request.keep(buf)
@@ -50,6 +51,7 @@ end
 --- A buffer of length n from the worker's default pool, which goes back when the request ends: the
 -- main request, also from its subrequests and user threads, or the timer that runs. After that the
 -- handle is dead, but for references that somebody retained.
+-- As all of ngx.*, not for finalizers: these may run when the request that the Lua module knows is gone.
 ---@param n integer bytes
 ---@param tag? string for reports on leaks
 ---@return bytepool.Buffer|nil buf
