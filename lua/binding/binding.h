@@ -295,6 +295,9 @@ void bpl_find_ffi(lua_State *L); /* once, for the two that need it */
 extern const luaL_Reg bpl_number_methods[];
 extern const luaL_Reg bpl_pack_methods[];
 
+/* from claim.c */
+int bpl_claim(lua_State *L);
+
 /* from io.c */
 int bpl_writev(lua_State *L);
 

@@ -102,6 +102,7 @@ static const luaL_Reg functions[] = {
     {"expect", bpl_expect},
     {"sandbox", bpl_sandbox_run},
     {"read_text", bpl_read_text},
+    {"claim", bpl_claim},
     {NULL, NULL},
 };
 
