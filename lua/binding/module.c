@@ -243,6 +243,9 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_setfield(L, 5, "pool_methods");
     push_internals(L);
     lua_setfield(L, 5, "internals");
+    lua_newtable(L);
+    set_functions(L, bpl_nginx_functions);
+    lua_setfield(L, 5, "nginx");
     bpl_find_ffi(L);
     return 1;
 }

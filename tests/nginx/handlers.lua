@@ -1,0 +1,287 @@
+-- What the nginx of the tests does. /NAME?... calls handlers of that name; bodies are the files
+-- body-N of the run's folder, which each worker holds in buffers.
+
+local bp = require "resty.bytepool"
+local bytepool = require "bytepool"
+
+local M, handlers = {}, {}
+local bodies = {}
+
+local function body(n)
+    n = tonumber(n or ngx.var.arg_n) or 65536
+    if not bodies[n] then
+        local f = assert(io.open(BODIES .. "/body-" .. n, "rb"))
+        bodies[n] = bp.pool("bodies"):from_string(f:read("*a"))
+        f:close()
+    end
+    return bodies[n]
+end
+
+function M.init_worker()
+    bp.init({1024, 4096, 16384, 65536, 262144, 1048576, 2097152})
+    bp.init(nil, "bodies")
+end
+
+local function number(name, default) return tonumber(ngx.var["arg_" .. name]) or default end
+
+function handlers.hello() ngx.print("hello") end
+
+-- One body by one send; ?length=1 tells its length.
+function handlers.send()
+    local buf = body()
+    if ngx.var.arg_length then ngx.header.content_length = #buf end
+    local ok, message = bp.send(buf, number("i"), number("j"))
+    if not ok and message ~= "header only" then ngx.log(ngx.WARN, "send: ", message) end
+end
+
+function handlers.print()
+    local s = body():tostring()
+    if ngx.var.arg_length then ngx.header.content_length = #s end
+    ngx.print(s)
+end
+
+-- The same whole in pieces of ?step bytes by turns: sent, printed, flushed.
+function handlers.mixed()
+    local buf, step = body(), number("step", 7000)
+    for at = 1, #buf, 2 * step do
+        assert(bp.send(buf, at, math.min(#buf, at + step - 1)))
+        local rest = buf:sub(at + step, math.min(#buf, at + 2 * step - 1))
+        if rest ~= "" then ngx.print(rest) end
+        if ngx.var.arg_flush then bp.flush(ngx.var.arg_flush == "wait") end
+    end
+end
+
+-- From slices and a buffer of the request, released at once.
+function handlers.slices()
+    local whole = bp.request(#body())
+    whole:copy(1, body())
+    local half = math.floor(#whole / 2)
+    for _, part in ipairs {whole:slice(1, half), whole:slice(half + 1, -1)} do
+        assert(bp.send(part))
+        part:release()
+    end
+    whole:release()
+end
+
+function handlers.after_flush()
+    ngx.print(body():sub(1, 10))
+    ngx.flush(true)
+    assert(bp.send(body(), 11))
+end
+
+-- What was only sent can be flushed without waiting.
+function handlers.flush_only()
+    assert(bp.send(body()))
+    assert(ngx.flush())
+end
+
+function handlers.headers_first()
+    ngx.header["X-Test"] = "1"
+    ngx.send_headers()
+    assert(bp.send(body()))
+    assert(ngx.flush())
+end
+
+-- After eof it tells, and sends nothing.
+function handlers.eof()
+    assert(bp.send(body()))
+    ngx.eof()
+    local ok, message = bp.send(body())
+    if ok or message ~= "seen eof" then ngx.log(ngx.ERR, "after eof: ", tostring(ok), " ", tostring(message)) end
+end
+
+function handlers.capture()
+    local a = ngx.location.capture("/send?n=" .. ngx.var.arg_n)
+    local b = ngx.location.capture("/mixed?n=" .. ngx.var.arg_n)
+    if a.body ~= b.body then return ngx.exit(500) end
+    ngx.print(a.body)
+end
+
+function handlers.multi()
+    local uri = "/slices?n=" .. ngx.var.arg_n
+    local a, b = ngx.location.capture_multi {{uri}, {uri}}
+    if a.body ~= b.body then return ngx.exit(500) end
+    assert(bp.send(body()))
+end
+
+function handlers.threads()
+    local buf, list = body(), {}
+    for k = 1, 4 do
+        list[k] = ngx.thread.spawn(function()
+            local mine = bp.request(1000)
+            ngx.sleep(0.001 * k)
+            mine:fill(k, 1, 1000)
+            return mine
+        end)
+    end
+    for k = 1, 4 do ngx.thread.wait(list[k]) end
+    assert(bp.send(buf))
+end
+
+function handlers.serve()
+    local etag = ngx.var.arg_etag
+    bp.serve(body(), {
+        type = "application/x-test", etag = etag == "none" and nil or etag or true,
+        last_modified = number("modified"), ranges = ngx.var.arg_ranges ~= "off",
+    })
+end
+
+-- ---- ways to send one shared body, for the bench -------------------------------
+
+local strings = {}
+
+local function tell_length() ngx.header.content_length = ngx.var.arg_n end
+
+function handlers.bench_send()
+    tell_length()
+    bp.send(body())
+end
+
+function handlers.bench_print()
+    local n = ngx.var.arg_n
+    strings[n] = strings[n] or body():tostring()
+    tell_length()
+    ngx.print(strings[n])
+end
+
+function handlers.bench_dict()
+    local n = ngx.var.arg_n
+    local s = ngx.shared.bodies:get(n)
+    if not s then
+        s = body():tostring()
+        ngx.shared.bodies:set(n, s)
+    end
+    tell_length()
+    ngx.print(s)
+end
+
+-- ---- ends of requests ----------------------------------------------------------
+
+-- Some of everything that is to go with the request.
+local function burden()
+    for _ = 1, 3 do bp.request(5000):fill(1) end
+    local kept = bp.keep(bp.pool():get_buffer(100))
+    local passed = bp.request(70000)
+    ngx.ctx.buf = kept
+    return passed
+end
+
+function handlers.normal()
+    local buf = burden()
+    buf:fill(65)
+    bp.send(buf)
+end
+
+function handlers.fail() burden() error "planted error" end
+function handlers.fail_late() bp.send(burden()) error "planted error" end
+function handlers.exit() burden() ngx.exit(503) end
+function handlers.exec() burden() ngx.exec("/normal") end
+function handlers.redirect() burden() ngx.redirect("/hello") end
+function handlers.sleep() bp.send(burden()) ngx.flush(true) ngx.sleep(number("t", 0.05)) bp.send(burden()) end
+
+-- More than a socket takes: the client may go while it waits.
+function handlers.stall()
+    bp.send(burden())
+    for _ = 1, 4 do
+        local buf = bp.request(1048576)
+        bp.send(buf)
+        if not ngx.flush(true) then return end
+    end
+end
+
+function handlers.timer()
+    burden()
+    ngx.timer.at(0, function()
+        local buf = burden()
+        if #buf ~= 70000 then ngx.log(ngx.ERR, "timer") end
+    end)
+    ngx.print("timer")
+end
+
+function handlers.thread_error()
+    burden()
+    ngx.thread.spawn(function() burden() ngx.sleep(10) end)
+    ngx.thread.spawn(function() burden() error "planted error" end)
+    ngx.sleep(0.01)
+    bp.send(burden())
+    ngx.exit(200)
+end
+
+function handlers.on_abort()
+    burden()
+    ngx.on_abort(function() burden() ngx.exit(499) end)
+    ngx.sleep(0.2)
+    bp.send(burden())
+end
+
+-- One request's buffer is dead after it, and another's is not; whoever retained it goes on.
+local late
+function handlers.retained()
+    local buf = bp.request(100)
+    buf:fill(82)
+    if late then
+        local first = late
+        late = nil
+        if #first ~= 100 or first:byte(1) ~= 82 then ngx.log(ngx.ERR, "retained") end
+        first:release()
+        if pcall(first.byte, first, 1) then ngx.log(ngx.ERR, "still alive") end
+    else
+        late = buf:retain()
+    end
+    ngx.print("ok")
+end
+
+local dead
+function handlers.dead()
+    if dead then
+        local ok, message = pcall(dead.byte, dead, 1)
+        if ok or not message:find("already released", 1, true) then ngx.log(ngx.ERR, "dead: ", tostring(message)) end
+    end
+    dead = bp.request(100)
+    ngx.print("ok")
+end
+
+local phases = {}
+function M.phase(name)
+    local buf = bp.request(300)
+    if name == "content" then bp.send(buf) return end
+    if name:find "filter" or name == "log" then
+        local ok = pcall(bp.send, buf)
+        if ok then ngx.log(ngx.ERR, "sent in ", name) end
+    end
+    phases[name] = buf
+    if name == "log" then
+        for phase, b in pairs(phases) do if bytepool.type(b) ~= "buffer" then ngx.log(ngx.ERR, "dead in log: ", phase) end end
+        phases = {}
+    end
+end
+
+function M.body_filter()
+    local buf = bp.request(2000)
+    if ngx.arg[2] then buf:release() end
+end
+
+function M.upper_filter()
+    if ngx.arg[1] then ngx.arg[1] = ngx.arg[1]:upper() end
+end
+
+-- ---- what the tests ask ------------------------------------------------------------
+
+-- One line for this worker; ?collect=1 has the Lua state collected before.
+function handlers.stats()
+    if ngx.var.arg_collect then collectgarbage() collectgarbage() end
+    local s, n = bp.pool():get_pool_stats(), bp.send_stats()
+    local probe = require("bytepool.core").nginx.probe()
+    ngx.print(("pid=%d in_use=%d kept_now=%d in_flight=%d unkept=%d sent=%d copied=%d early=%d collected=%d refs=%d ok=%s why=%s\n"):format(
+        ngx.worker.pid(), s.in_use, n.kept_now, n.in_flight, n.unkept, n.sent_bytes, n.copied_bytes, n.early,
+        s.collected, body(1048576):ref_count(), tostring(probe.ok), tostring(probe.why)))
+end
+
+function M.content()
+    local name = ngx.var.uri:match "^/([%w_]+)"
+    local handler = handlers[name or "hello"]
+    if not handler then return ngx.exit(404) end
+    return handler()
+end
+
+return M
