@@ -70,7 +70,7 @@ local function from_file(path, most, pool)
             file:close()
             return failed(buf, why or "the body's file is cut short")
         end
-        if yields and #buf < size then ngx.sleep(0) end
+        if yields and #buf < size then ngx.sleep(0.001) end
     end
     file:close()
     return buf

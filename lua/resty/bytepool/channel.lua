@@ -162,7 +162,8 @@ end
 function subscriber:stream(timeout)
     check_seconds("stream", "timeout", timeout)
     local send = require "resty.bytepool.send"
-    ngx.flush(true) -- the header, before there is anything to say
+    ngx.send_headers() -- before there is anything to say
+    ngx.flush(true)
     while true do
         local chunk, why = await(self.sub, timeout)
         if not chunk then
