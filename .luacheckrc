@@ -12,6 +12,10 @@ read_globals = {
   math = { fields = { "type", "tointeger", "maxinteger", "mininteger" } },
   package = { fields = { "searchpath", "searchers" } },
 }
+files["lua/resty"] = { std = "+ngx_lua" }
+files["tests/nginx"] = { std = "+ngx_lua", read_globals = { "BODIES" } }
+files["tests/nginx/storm.lua"] = { globals = { "setup", "init", "request" }, read_globals = { "wrk", "number" } } -- wrk's
+files["tests/nginx/reload.lua"] = { globals = { "request" }, read_globals = { "wrk" } }
 files["spec"] = { std = "+busted" }
 files["tests/hosts/states.lua"] = { read_globals = { "post", "fetch", "meet" } } -- states.c gives them
 files["lua/examples/bodies.lua"] = { read_globals = { "policy" } } -- the sandbox gives it

@@ -73,6 +73,11 @@ bench: ## installs what is missing and prints the bench tables (BENCH_JSON=file,
 	@$(MAKE) --no-print-directory LUA=luajit all bench-programs
 	@bash tests/bench/bench.sh
 
+bench-nginx: ## worker CPU a request inside nginx, four ways to send a shared body (BENCH_ROUNDS=5)
+	@sh tests/setup nginx
+	@$(MAKE) --no-print-directory LUA=luajit module
+	@bash tests/nginx/bench.sh
+
 # alloc-static: the pool linked in. bare: a second library, without counters and recent lengths.
 bench-programs: $(BENCH) $(BUILD)/bench/alloc-static $(BUILD)/bench/bench_noop.so
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/bench/bare CPPFLAGS='$(CPPFLAGS) -DBP_BENCH_BARE' libs
@@ -122,7 +127,7 @@ doc: $(MODULE) ## the reference for Lua in build/doc, by LDoc; it must be comple
 format: ## rewrites the C files as .clang-format wants them
 	clang-format -i $(C_FILES)
 
-.PHONY: test ctests hosts doc fuzz fuzzers replayers bench bench-programs lint lint-lua lint-format lint-cppcheck \
+.PHONY: test ctests hosts doc fuzz fuzzers replayers bench bench-nginx bench-programs lint lint-lua lint-format lint-cppcheck \
 	lint-gcc lint-clang format
 
 -include $(wildcard $(MODDIR)/hosts/*.d $(BUILD)/test/*.d $(PROGRAMS:%=%.d) $(BUILD)/fuzz/*.d $(BUILD)/bench/*.d)

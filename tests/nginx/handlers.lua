@@ -3,12 +3,16 @@
 
 local bp = require "resty.bytepool"
 local bytepool = require "bytepool"
+local send = require "resty.bytepool.send"
+
+local LEAST = send.LEAST
 
 local M, handlers = {}, {}
 local bodies = {}
+local late -- retained past its request
 
 local function body(n)
-    n = tonumber(n or ngx.var.arg_n) or 65536
+    n = n or ngx.var.arg_n or "65536"
     if not bodies[n] then
         local f = assert(io.open(BODIES .. "/body-" .. n, "rb"))
         bodies[n] = bp.pool("bodies"):from_string(f:read("*a"))
@@ -17,12 +21,24 @@ local function body(n)
     return bodies[n]
 end
 
-function M.init_worker()
-    bp.init({1024, 4096, 16384, 65536, 262144, 1048576, 2097152})
-    bp.init(nil, "bodies")
+-- Under a sanitizer idle blocks are poisoned: who sends one after its end is caught.
+local function init(name)
+    local debug = os.getenv "BP_NGINX_DEBUG" ~= nil
+    if not bytepool.open(name) then
+        assert(bytepool.new_pools({1024, 4096, 16384, 65536, 262144, 1048576, 2097152}, {name = name, debug = debug}))
+    end
+    assert(bp.init(nil, name))
 end
 
+function M.init_worker() init "default" end
+init "bodies" -- by init_by_lua, in the master: each worker has a copy
+
 local function number(name, default) return tonumber(ngx.var["arg_" .. name]) or default end
+
+-- A client that has gone is no fault.
+local function sent(ok, message)
+    if not ok and message ~= "nginx output filter error" and message ~= "header only" then error(message, 2) end
+end
 
 function handlers.hello() ngx.print("hello") end
 
@@ -30,8 +46,7 @@ function handlers.hello() ngx.print("hello") end
 function handlers.send()
     local buf = body()
     if ngx.var.arg_length then ngx.header.content_length = #buf end
-    local ok, message = bp.send(buf, number("i"), number("j"))
-    if not ok and message ~= "header only" then ngx.log(ngx.WARN, "send: ", message) end
+    sent(bp.send(buf, number("i"), number("j")))
 end
 
 function handlers.print()
@@ -44,7 +59,7 @@ end
 function handlers.mixed()
     local buf, step = body(), number("step", 7000)
     for at = 1, #buf, 2 * step do
-        assert(bp.send(buf, at, math.min(#buf, at + step - 1)))
+        sent(bp.send(buf, at, math.min(#buf, at + step - 1)))
         local rest = buf:sub(at + step, math.min(#buf, at + 2 * step - 1))
         if rest ~= "" then ngx.print(rest) end
         if ngx.var.arg_flush then bp.flush(ngx.var.arg_flush == "wait") end
@@ -57,34 +72,51 @@ function handlers.slices()
     whole:copy(1, body())
     local half = math.floor(#whole / 2)
     for _, part in ipairs {whole:slice(1, half), whole:slice(half + 1, -1)} do
-        assert(bp.send(part))
-        part:release()
+        sent(bp.send(bp.keep(part)))
     end
     whole:release()
+end
+
+-- Only the output holds these buffers; the memory of those that are out is used again meanwhile, or
+-- with ?idle=1 left, and then a sanitizer has it poisoned.
+function handlers.released()
+    local whole = body()
+    local step = math.max(1, math.ceil(#whole / 5))
+    for at = 1, #whole, step do
+        local part = bp.pool():get_buffer(math.min(step, #whole - at + 1))
+        part:copy(1, whole, at, at + #part - 1)
+        local ok, message = bp.send(part)
+        local n = #part
+        part:release()
+        sent(ok, message)
+        if not ngx.var.arg_idle then bp.request(n):fill(255) end
+        if ngx.var.arg_flush then bp.flush(ngx.var.arg_flush == "wait") end
+    end
+    for _ = 1, ngx.var.arg_idle and 0 or 5 do bp.request(step):fill(254) end
 end
 
 function handlers.after_flush()
     ngx.print(body():sub(1, 10))
     ngx.flush(true)
-    assert(bp.send(body(), 11))
+    sent(bp.send(body(), 11))
 end
 
 -- What was only sent can be flushed without waiting.
 function handlers.flush_only()
-    assert(bp.send(body()))
+    sent(bp.send(body()))
     assert(ngx.flush())
 end
 
 function handlers.headers_first()
     ngx.header["X-Test"] = "1"
     ngx.send_headers()
-    assert(bp.send(body()))
+    sent(bp.send(body()))
     assert(ngx.flush())
 end
 
 -- After eof it tells, and sends nothing.
 function handlers.eof()
-    assert(bp.send(body()))
+    sent(bp.send(body()))
     ngx.eof()
     local ok, message = bp.send(body())
     if ok or message ~= "seen eof" then ngx.log(ngx.ERR, "after eof: ", tostring(ok), " ", tostring(message)) end
@@ -101,7 +133,7 @@ function handlers.multi()
     local uri = "/slices?n=" .. ngx.var.arg_n
     local a, b = ngx.location.capture_multi {{uri}, {uri}}
     if a.body ~= b.body then return ngx.exit(500) end
-    assert(bp.send(body()))
+    sent(bp.send(body()))
 end
 
 function handlers.threads()
@@ -115,13 +147,14 @@ function handlers.threads()
         end)
     end
     for k = 1, 4 do ngx.thread.wait(list[k]) end
-    assert(bp.send(buf))
+    sent(bp.send(buf))
 end
 
 function handlers.serve()
-    local etag = ngx.var.arg_etag
+    local etag = ngx.var.arg_etag or true
+    if etag == "none" then etag = nil end
     bp.serve(body(), {
-        type = "application/x-test", etag = etag == "none" and nil or etag or true,
+        type = "application/x-test", etag = etag,
         last_modified = number("modified"), ranges = ngx.var.arg_ranges ~= "off",
     })
 end
@@ -215,7 +248,6 @@ function handlers.on_abort()
 end
 
 -- One request's buffer is dead after it, and another's is not; whoever retained it goes on.
-local late
 function handlers.retained()
     local buf = bp.request(100)
     buf:fill(82)
@@ -251,7 +283,9 @@ function M.phase(name)
     end
     phases[name] = buf
     if name == "log" then
-        for phase, b in pairs(phases) do if bytepool.type(b) ~= "buffer" then ngx.log(ngx.ERR, "dead in log: ", phase) end end
+        for phase, b in pairs(phases) do
+            if bytepool.type(b) ~= "buffer" then ngx.log(ngx.ERR, "dead in log: ", phase) end
+        end
         phases = {}
     end
 end
@@ -267,20 +301,25 @@ end
 
 -- ---- what the tests ask ------------------------------------------------------------
 
--- One line for this worker; ?collect=1 has the Lua state collected before.
+-- One line for this worker.
 function handlers.stats()
-    if ngx.var.arg_collect then collectgarbage() collectgarbage() end
+    if late then late = late:release() end
     local s, n = bp.pool():get_pool_stats(), bp.send_stats()
     local probe = require("bytepool.core").nginx.probe()
-    ngx.print(("pid=%d in_use=%d kept_now=%d in_flight=%d unkept=%d sent=%d copied=%d early=%d collected=%d refs=%d ok=%s why=%s\n"):format(
-        ngx.worker.pid(), s.in_use, n.kept_now, n.in_flight, n.unkept, n.sent_bytes, n.copied_bytes, n.early,
-        s.collected, body(1048576):ref_count(), tostring(probe.ok), tostring(probe.why)))
+    local shown = {
+        {"pid", ngx.worker.pid()}, {"in_use", s.in_use}, {"kept_now", n.kept_now}, {"in_flight", n.in_flight},
+        {"unkept", n.unkept}, {"sent", n.sent_bytes}, {"copied", n.copied_bytes}, {"early", n.early},
+        {"collected", s.collected}, {"refs", body("1048576"):ref_count()}, {"ok", probe.ok}, {"why", probe.why},
+    }
+    for i, pair in ipairs(shown) do shown[i] = pair[1] .. "=" .. tostring(pair[2]) end
+    ngx.print(table.concat(shown, " "), "\n")
 end
 
 function M.content()
     local name = ngx.var.uri:match "^/([%w_]+)"
     local handler = handlers[name or "hello"]
     if not handler then return ngx.exit(404) end
+    send.LEAST = number("least", LEAST)
     return handler()
 end
 

@@ -4,6 +4,7 @@
 # and one with the system's socket buffers.
 
 nginx_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+nginx_build=$nginx_root/build
 nginx_bin=${NGINX:-$(command -v nginx || echo /usr/sbin/nginx)}
 
 # Debian names its dynamic modules in these files; a build that has them inside needs none.
@@ -45,6 +46,10 @@ local function bytes(n)
 end
 local function write(name, s) local f = assert(io.open(arg[1] .. "/" .. name, "wb")); f:write(s); f:close() end
 for _, n in ipairs {0, 1, 100, 4096, 16384, 65536, 200000, 1048576} do write("body-" .. n, bytes(n)) end
+local text = {}
+for i = 1, 3000 do text[i] = ("line %d of text, \193\194\215\199\196\n"):format(i) end
+write("text", table.concat(text))
+write("body-text", table.concat(text))
 EOF
 }
 
@@ -52,7 +57,7 @@ nginx_write_conf() { # workers directives
   local user=
   [ "$(id -u)" = 0 ] && user="user root;"
   printf '%s\n' "$(nginx_modules)" "$user" "$2" >"$dir/main.conf"
-  sed -e "s,@DIR@,$dir,g; s,@ROOT@,$nginx_root,g; s,@PORT@,$port,g; s,@WORKERS@,$1,g" \
+  sed -e "s,@DIR@,$dir,g; s,@ROOT@,$nginx_root,g; s,@BUILD@,$nginx_build,g; s,@PORT@,$port,g; s,@WORKERS@,$1,g" \
     -e "s,@PORT1@,$((port + 1)),; s,@PORT2@,$((port + 2)),; s,@PORT3@,$((port + 3)),; s,@PORT4@,$((port + 4))," \
     -e "/@DIRECTIVES@/{r $dir/main.conf" -e 'd}' "$nginx_root/tests/nginx/${nginx_template:-nginx.conf.in}" >"$dir/nginx.conf"
 }
