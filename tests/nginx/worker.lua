@@ -60,7 +60,7 @@ end
 
 -- Back as it came; its length and where nginx had it in header fields.
 function handlers.echo()
-    local buf, message = bp.body {max = ngx.var.arg_max}
+    local buf, message = bp.body {max = number "max"}
     if not buf then
         ngx.status = message == "too large" and 413 or 500
         return ngx.print(message)
@@ -85,7 +85,7 @@ function handlers.fetch()
         line:release()
     until is_end
     local size = ngx.var.arg_size == "length" and length or number("size") or "*a"
-    local buf, message = bp.receive(sock, size, {max = ngx.var.arg_max})
+    local buf, message = bp.receive(sock, size, {max = number "max"})
     if not buf then return ngx.print("error: " .. message) end
     if ngx.var.arg_into then
         local joined = bp.keep(bp.pool():from_string "<")
@@ -160,7 +160,7 @@ function handlers.live()
 end
 
 function handlers.open()
-    bp.channel("live", {queue = number "queue", policy = ngx.var.arg_policy, queue_bytes = ngx.var.arg_bytes,
+    bp.channel("live", {queue = number "queue", policy = ngx.var.arg_policy, queue_bytes = number "bytes",
         timeout = number "timeout"})
 end
 
@@ -198,8 +198,8 @@ function handlers.take()
         local buf, message = sub:next(number "timeout")
         if not buf then ngx.say(message) break end
         ngx.say(buf:tostring())
-        ngx.flush(true)
         buf:release()
+        if not ngx.flush(true) then return end
     end
     ngx.say("missed ", sub:missed())
 end
