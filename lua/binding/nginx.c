@@ -46,16 +46,19 @@ static int l_nginx_keep(lua_State *L) {
     const char *why;
     bpl_ngx_request *r = bpl_ngx_current(L, &why);
     bpl_ledge *ledge = r != NULL ? bpl_ledge_of(r) : NULL;
-    if (ledge != NULL && h->tied != 0 && !bpl_tied_to(ledge, h)) {
-        return bpl_raise(L, "keep: the buffer is tied to another request: share() it first");
+    bool done = false;
+    if (ledge != NULL && h->tied != 0) {
+        done = bpl_tied_to(ledge, h);
+        why = "tied to another request";
+    } else if (ledge != NULL) {
+        done = bpl_tie_to(ledge, h);
+        why = bp_strerror(BP_ERR_NOMEM);
+    } else if (r != NULL) {
+        why = bp_strerror(BP_ERR_NOMEM);
     }
-    bool done = ledge != NULL && (h->tied != 0 || bpl_tie_to(ledge, h));
     lua_pushboolean(L, done);
-    if (!done) {
-        lua_pushstring(L, r != NULL ? bp_strerror(BP_ERR_NOMEM) : why);
-        return 2;
-    }
-    return 1;
+    lua_pushstring(L, done ? NULL : why);
+    return 2;
 }
 
 /* pending(): blocks of this request's memory that wait for their reader, and their bytes; those

@@ -111,8 +111,8 @@ static const char *probe(lua_State *L, bpl_ngx_request *r) {
     if (lua_module_version(L) < LEAST_LUA) {
         return "lua-nginx-module is older than 0.10.15";
     }
-    if (r->ctx == NULL || m->ctx_index > 4096 || r->ctx[m->ctx_index] == NULL) {
-        return "the Lua module's context was not found in the request";
+    if (m->ctx_index > 4096) {
+        return "the Lua module's index can not be right";
     }
     if (!find_pool(r)) {
         return "the request's memory pool was not found";
@@ -141,7 +141,7 @@ bpl_ngx_request *bpl_ngx_current(lua_State *L, const char **why) {
         return NULL;
     }
     if (!bpl_ngx.works) {
-        *why = bpl_ngx.why = probe(L, r);
+        *why = bpl_ngx.why = probe(L, r); /* once: what it says holds for the process */
         bpl_ngx.works = bpl_ngx.why == NULL;
     }
     return bpl_ngx.works ? r : NULL;

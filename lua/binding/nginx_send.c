@@ -7,7 +7,6 @@
 
 #define NGX_ERROR            (-1)
 #define NGX_SPECIAL_RESPONSE 300
-#define LINE                 64u
 
 static const char tag;
 
@@ -99,12 +98,17 @@ static bpl_handle *check_buffer(lua_State *L) {
 /* Pushes bytes of the buffer as a string, which may run finalizers, and these release the handle
  * while its bytes are copied. A reference of the ledge's costs a twentieth of another handle. */
 static void push_bytes(lua_State *L, bpl_ledge *ledge, size_t from, size_t count) {
-    if (ledge == NULL || !BPL_COLLECTS_FIRST || count < 2) {
-        bpl_handle *hold = BPL_COLLECTS_FIRST && count > 1 ? bpl_push_dead(L) : NULL;
+    if (ledge == NULL || !BPL_COLLECTS_FIRST) {
+        bpl_handle *hold = BPL_COLLECTS_FIRST ? bpl_push_dead(L) : NULL;
         (void)bpl_push_bytes(L, hold, from, count, "send");
         return;
     }
     const bpl_handle *h = check_buffer(L);
+    if (count < 2) {
+        char byte = count > 0 ? (char)h->data[from] : 0;
+        lua_pushlstring(L, &byte, count);
+        return;
+    }
     bpl_ledge_drop(ledge);
     if (bp_buffer_retain(h->block) == BP_OK) {
         ledge->pool_of_copied = h->ledger->pool;
@@ -133,12 +137,6 @@ static int copy(lua_State *L, bpl_ledge *ledge, size_t from, size_t count) {
     return 1;
 }
 
-/* At least one byte, and as many as leave the rest aligned for the kernel's copy. */
-static size_t up_to_line(const uint8_t *from, size_t count) {
-    size_t n = LINE - (uintptr_t)from % LINE;
-    return n < count ? n : count;
-}
-
 /* send(buf, i, j, ngx.print, least): true, or nil, message. What is shorter than `least`, and all
  * where this nginx is not known, is printed as a string. The buffer is frozen either way, for its
  * bytes may be on their way long after.
@@ -158,7 +156,7 @@ int bpl_nginx_send(lua_State *L) {
     if (ledge == NULL || (lua_Number)count < lua_tonumber(L, 5)) {
         return copy(L, ledge, from, count);
     }
-    size_t first = ledge->begun != r ? up_to_line(h->data + from, count) : 0;
+    size_t first = ledge->begun != r && count > 0;
     if (!print_bytes(L, ledge, from, first)) {
         return 2;
     }

@@ -101,8 +101,14 @@ done
 # Many streams at once on few connections.
 equal "h2load" "$(h2load -n 300 -c 4 -m 20 "$h2c/send?n=200000" 2>&1 | grep -o '300 succeeded')" "300 succeeded"
 
-# What a worker looks like after the phases, and after each request.
-for way in phases/ retained retained dead dead timer; do curl -sS -o "$dir/out" "$plain/$way"; done
+# Every phase, and what ties are.
+same "elsewhere" 65536 "$plain/elsewhere/send?n=65536"
+same "elsewhere over tls" 65536 "$tls/elsewhere/released?n=65536"
+for way in phases/ retained retained dead dead timer astray astray collect ties; do
+  equal "$way" "$(curl -sS -o "$dir/out" -w '%{http_code}' "$plain/$way")" 200
+done
+curl -sS -Z -o "$dir/out" "$plain/ties" -o "$dir/out2" "$plain/ties" -o "$dir/out3" "$plain/ties" -o "$dir/out4" "$plain/ties" 2>"$dir/curl.err"
+equal "ties" "$(for i in 1 2 3 4; do curl -sS "$plain/ties" | wc -c; done | sort -u)" 103000
 equal "uncached" "$(for i in 1 2 3 4 5; do curl -sS "$plain/uncached/slices?n=200000" | md5sum; done | sort | uniq -c | sed 's/ -//')" \
   "      5 $(md5sum <"$dir/body-200000" | sed 's/ -//')"
 all_given_back bodies

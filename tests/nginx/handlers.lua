@@ -30,8 +30,14 @@ local function init(name)
     assert(bp.init(nil, name))
 end
 
-function M.init_worker() init "default" end
-init "bodies" -- by init_by_lua, in the master: each worker has a copy
+function M.init_worker()
+    init "default"
+    ngx.log(ngx.NOTICE, "init_worker: ", M.elsewhere "init_worker")
+end
+function M.init()
+    init "bodies" -- in the master: each worker has a copy
+    ngx.log(ngx.NOTICE, "init: ", M.elsewhere "init")
+end
 
 local function number(name, default) return tonumber(ngx.var["arg_" .. name]) or default end
 
@@ -290,6 +296,17 @@ function M.phase(name)
     end
 end
 
+-- Phases that run Lua beside a request's: a buffer of whatever request they have.
+function M.elsewhere(name)
+    local ok, message = pcall(bp.request, 100)
+    if not ok and not message:find("there is no request in this phase", 1, true) then
+        ngx.log(ngx.ERR, name, ": ", message)
+    end
+    local sends = pcall(bp.send, body("100"))
+    if sends then ngx.log(ngx.ERR, "sent in ", name) end
+    return ok and "tied" or "no request"
+end
+
 function M.body_filter()
     local buf = bp.request(2000)
     if ngx.arg[2] then buf:release() end
@@ -297,6 +314,103 @@ end
 
 function M.upper_filter()
     if ngx.arg[1] then ngx.arg[1] = ngx.arg[1]:upper() end
+end
+
+-- ---- ties, one by one -------------------------------------------------------------
+
+local function refuses(text, fn, ...)
+    local ok, message = pcall(fn, ...)
+    if ok or not tostring(message):find(text, 1, true) then
+        error(("wanted an error with '%s', got %s"):format(text, tostring(message)), 2)
+    end
+end
+
+local tied_elsewhere
+
+function handlers.ties()
+    local pool = bp.pool()
+    -- Twice is once; a release before the end is one; append moves the block, not the tie.
+    local buf = pool:builder()
+    bp.keep(bp.keep(buf)):put(("x"):rep(3000)):put(("y"):rep(100000))
+    bp.keep(pool:get_buffer(10)):release()
+    -- More references than the tie's: two go here, one by the tie.
+    bp.keep(pool:get_buffer(10)):retain():retain():release()
+    bp.request(10):retain():release()
+    -- Other handles on the same bytes, each tied; and one that is not.
+    local whole = bp.request(1000)
+    bp.keep(whole:slice(1, 10))
+    bp.keep(whole:share())
+    local other = whole:share()
+    whole:release()
+    other:release()
+    -- A handle whose finalizer is faster.
+    for _ = 1, 100 do bp.request(100) end
+    collectgarbage()
+    collectgarbage()
+    refuses("already released", bp.keep, other)
+    refuses("must be a bytepool buffer", bp.keep, "x")
+    refuses("must be a bytepool buffer", bp.send, "x")
+    refuses("already released", bp.send, other)
+    refuses("are not in length", bp.send, buf, 1, 103001)
+    refuses("must be a whole number", bp.send, buf, 1.5)
+    refuses("must be a bytepool buffer", bp.serve, nil)
+    refuses("etag", bp.serve, buf, {etag = 'a"b'})
+    refuses("unknown", bp.serve, buf, {tpye = "x"})
+    if not tied_elsewhere then
+        tied_elsewhere = buf
+        ngx.sleep(0.05)
+        tied_elsewhere = nil
+    else
+        refuses("tied to another request", bp.keep, tied_elsewhere)
+    end
+    sent(bp.send(buf))
+    refuses("frozen", buf.put, buf, "z")
+    refuses("frozen", buf.set, buf, 1, 1)
+    ngx.print ""
+end
+
+-- A coroutine of one request that another resumes has the request of the first, which is gone. The
+-- Lua module has no better answer; ours must not be a crash where ngx.print's is none.
+local astray
+function handlers.astray()
+    if astray then
+        pcall(astray)
+        astray = nil
+    else
+        astray = coroutine.wrap(function()
+            coroutine.yield()
+            bp.request(100)
+        end)
+        astray()
+    end
+    ngx.print "ok"
+end
+
+-- Collections in the middle of everything.
+function handlers.collect()
+    local n = 0
+    local function trap()
+        n = n + 1
+        local p = newproxy(true)
+        getmetatable(p).__gc = function() bp.request(50) if n < 200 then trap() end end
+    end
+    trap()
+    collectgarbage "setpause"
+    for _ = 1, 20 do
+        local buf = bp.request(20000)
+        buf:fill(66)
+        sent(bp.send(buf))
+        collectgarbage "step"
+    end
+end
+
+-- A response of any length takes no more memory than what waits for the reader.
+function handlers.stream()
+    local chunk = body("16384")
+    for _ = 1, number("count", 1000) do
+        local ok = bp.send(chunk)
+        if not ok or not bp.flush(true) then return end
+    end
 end
 
 -- ---- what the tests ask ------------------------------------------------------------

@@ -45,6 +45,14 @@ sent=$grown
 measure "/bench_print?n=1048576"
 holds "the readers do stall: ngx.print takes more" test $grown -gt $((sent + 100000))
 
+# A response of 640 MiB in 40,000 chunks.
+before=$(rss)
+bytes=$(curl -sS "http://127.0.0.1:$port/stream?count=40000" -o >(wc -c >"$dir/count") ; while ! [ -s "$dir/count" ]; do sleep 0.1; done; cat "$dir/count")
+equal "a long response" "$bytes" $((40000 * 16384))
+grown=$(($(rss) - before))
+echo "a response of 40000 sends: $grown KiB of RSS more"
+holds "a long response takes no memory" test $grown -lt 2048
+
 all_given_back stalled
 log_is_clean
 report_checks

@@ -8,7 +8,8 @@ local weights = {
     ["/multi?n=65536"] = 3, ["/retained"] = 4, ["/dead"] = 4, ["/phases/"] = 4, ["/gzip/send?n=65536"] = 3,
     ["/filter/mixed?n=65536&step=20000"] = 3, ["/proxy/slices?n=200000"] = 2, ["/noabort/normal"] = 3,
     ["/headers_first?n=65536"] = 2, ["/eof?n=65536"] = 2, ["/serve?n=65536"] = 3, ["/released?n=200000"] = 5,
-    ["/released?n=1048576&idle=1"] = 2, ["/gzip/released?n=65536"] = 1,
+    ["/released?n=1048576&idle=1"] = 2, ["/gzip/released?n=65536"] = 1, ["/collect"] = 1, ["/ties"] = 1,
+    ["/elsewhere/slices?n=65536"] = 1, ["/uncached/released?n=65536"] = 1, ["/uncached/fail_late"] = 1,
 }
 local paths = {}
 for path, weight in pairs(weights) do for _ = 1, weight do paths[#paths + 1] = path end end

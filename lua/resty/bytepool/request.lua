@@ -13,14 +13,26 @@ local request = {}
 -- them back.
 request.unkept = 0
 
-local function tie(buf, method)
+-- What to raise where it can not be, or nil.
+local function refusal(buf, method)
     local done, why = keep_in_core(buf)
-    if done then return buf end
-    if why == "no request" then
-        error(("%s: there is no request in this phase"):format(method), 3)
+    if done then return nil end
+    if why == "no request" then return method .. ": there is no request in this phase" end
+    if why == "tied to another request" then
+        return method .. ": the buffer is tied to another request: share() it first"
     end
     request.unkept = request.unkept + 1
-    return buf
+    return nil
+end
+
+--- Raises where that is no live buffer, with the line of the caller's caller. For the other parts.
+---@param method string
+---@param buf any
+function request.check(method, buf)
+    local kind = bytepool.type(buf)
+    if kind == "buffer" then return end
+    if kind == "released buffer" then error(method .. ": buffer already released", 3) end
+    error(("%s: argument 'buf' must be a bytepool buffer, got %s"):format(method, kind or type(buf)), 3)
 end
 
 --- Ties a buffer to the request that runs: when that ends, whatever way, the handle loses one
@@ -29,10 +41,10 @@ end
 ---@param buf bytepool.Buffer
 ---@return bytepool.Buffer buf
 function request.keep(buf)
-    if bytepool.type(buf) ~= "buffer" then
-        error(("keep: argument 'buf' must be a bytepool buffer, got %s"):format(bytepool.type(buf) or type(buf)), 2)
-    end
-    return tie(buf, "keep")
+    request.check("keep", buf)
+    local message = refusal(buf, "keep")
+    if message then error(message, 2) end
+    return buf
 end
 
 --- A buffer of length n from the worker's default pool, which goes back when the request ends: the
@@ -45,7 +57,12 @@ end
 function request.request(n, tag)
     local buf, message = require "resty.bytepool".pool():get_buffer(n, tag)
     if not buf then return nil, message end
-    return tie(buf, "request")
+    message = refusal(buf, "request")
+    if message then
+        buf:release()
+        error(message, 2)
+    end
+    return buf
 end
 
 return request

@@ -2,10 +2,10 @@
 --
 -- Private to resty.bytepool, whose function this is.
 
-local bytepool = require "bytepool"
 local ffi = require "ffi"
 local options = require "bytepool.options"
 local ranges = require "resty.bytepool.ranges"
+local request = require "resty.bytepool.request"
 local send = require "resty.bytepool.send"
 require "resty.core.hash" -- declares ngx_http_lua_ffi_md5
 
@@ -39,9 +39,6 @@ local function strong_etag(buf)
 end
 
 local function check(buf, given)
-    if bytepool.type(buf) ~= "buffer" then
-        error(("serve: argument 'buf' must be a bytepool buffer, got %s"):format(bytepool.type(buf) or type(buf)), 3)
-    end
     local computed = type(given) == "table" and given.etag == true
     if computed then
         local rest = {}
@@ -163,6 +160,7 @@ end
 ---@return boolean|nil ok
 ---@return integer|string status or, after nil, a message: headers were sent already, or the client has gone
 function serve.serve(buf, given)
+    request.check("serve", buf)
     local values, etag = check(buf, given)
     if ngx.headers_sent then return nil, "headers were sent already" end
     local modified = values.last_modified and math.floor(values.last_modified)
