@@ -18,5 +18,6 @@ files["tests/nginx/storm.lua"] = { globals = { "setup", "init", "request" }, rea
 files["tests/nginx/reload.lua"] = { globals = { "request" }, read_globals = { "wrk" } }
 files["spec"] = { std = "+busted" }
 files["tests/hosts/states.lua"] = { read_globals = { "post", "fetch", "meet" } } -- states.c gives them
+files["lua/examples/bodies.lua"] = { read_globals = { "policy" } } -- the sandbox gives it
 -- Declarations for editors: nobody uses what they name.
 files["lua/bytepool/meta/*.lua"] = { ignore = { "212", "241" } }

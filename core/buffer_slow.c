@@ -6,14 +6,16 @@
 
 #include "cache.h"
 
-/* Another thread called trim: give up what this cache holds; or tick: what it does not use. */
+/* Another thread called trim or shrink: give up what this cache holds, and no more; or tick: what
+ * it does not use. */
 static void honour_trim(bp_cache *c) {
     uint32_t epoch = bp_peek(&c->pool->trim_epoch);
     bp__cache_cool(c);
     if (c->trim_seen != epoch) {
+        size_t idle = (size_t)bp_peek(&c->pool->depot_bytes);
         c->trim_seen = epoch;
         bp__cache_flush_all(c);
-        (void)bp__depots_trim(c->pool);
+        (void)bp__depots_shrink(c->pool, idle); /* a trim has left next to none */
     }
 }
 

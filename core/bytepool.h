@@ -197,6 +197,9 @@ typedef struct bp_settings {
 
 BP_API void bp_pool_settings(bp_pool *pool, bp_settings *out);
 
+/* What bp_pool_rollback goes back to; generation 0: nothing. */
+BP_API void bp_pool_settings_before(bp_pool *pool, bp_settings *out);
+
 /* Gives the pool another tier table and other limits while threads go on: each takes them up in
  * its next get or release. Buffers that are out stay valid; a tier of the new table that the old
  * one had keeps its blocks and counters; one that the table lost drains: its blocks go back to
@@ -208,6 +211,20 @@ BP_API int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, b
 /* Back to what the last bp_pool_configure or bp_pool_rollback replaced. BP_ERR_ARG: there was
  * none. */
 BP_API int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error);
+
+/* What was fixed when the pool was made, into those fields of *out; the others stay as they are.
+ * `name` is valid as long as the pool is. */
+BP_API void bp_pool_fixed(bp_pool *pool, bp_options *out);
+
+/* The quota that a get of n bytes would meet, as it is now: for messages about EDQUOT. */
+typedef struct bp_quota {
+    size_t tier;      /* size of the tier whose max_bytes it is; 0: the pool's */
+    size_t max_bytes; /* BP_NO_LIMIT: there is none */
+    size_t held;      /* bytes that count against it */
+    size_t more;      /* bytes that the get would add, if nothing idles that would do */
+} bp_quota;
+
+BP_API void bp_pool_quota(bp_pool *pool, size_t n, bp_quota *out);
 
 /* ---- buffers ------------------------------------------------------------ */
 

@@ -137,25 +137,21 @@ uint64_t bp__tier_gets_locked(const bp_pool *pool, uint32_t bin) {
     return got;
 }
 
-/* One cell, of the pool's totals or of a cache, into what a snapshot says. */
-static void tally_cell(const bp_pool *pool, const bp_table *t, uint32_t rank, uint32_t cell,
-                       bp_cell_total total, bp_tally *out) {
-    uint32_t bin = t->bins[rank];
-    if (t->generation == pool->table.generation) {
-        out->cells[cell] += total.count;
-    } else {
-        out->history[cell - rank] += total.count;
-    }
-    if (bin == BP_BIN_NONE || counts_locked(pool, bin, t->generation)) {
-        add(&out->tiers[bin], total);
-    }
-}
-
+/* A table's cells, of a cache or (c NULL) of the pool's totals, into what a snapshot says. */
 static void tally_table(const bp_pool *pool, const bp_table *t, const bp_cache *c, bp_tally *out) {
+    bool now = t->generation == pool->table.generation;
     for (uint32_t rank = 0; rank <= t->count; rank++) {
+        uint32_t bin = t->bins[rank];
         bp_span cells = bp__table_cells(t, rank);
+        uint64_t *counts = now ? out->cells + rank : out->history; /* by bucket */
+        bp_cell_total sum = {0, 0};
         for (uint32_t i = cells.first; i < cells.end; i++) {
-            tally_cell(pool, t, rank, i, c != NULL ? read_cell(&c->cells[i]) : pool->cells[i], out);
+            bp_cell_total cell = c != NULL ? read_cell(&c->cells[i]) : pool->cells[i];
+            counts[i - rank] += cell.count;
+            add(&sum, cell);
+        }
+        if (bin == BP_BIN_NONE || counts_locked(pool, bin, t->generation)) {
+            add(&out->tiers[bin], sum);
         }
     }
 }

@@ -210,7 +210,7 @@ static int change(bp_pool *pool, bp_settings *s, bool dry_run, bp_error *e) {
 }
 
 int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error *error) {
-    bp_error unasked, *e = error != NULL ? error : &unasked;
+    bp_error unasked = {BP_OK, 0, ""}, *e = error != NULL ? error : &unasked;
     bp_settings s;
     memset(e, 0, sizeof *e);
     if (!bp__settings_validate(o, e)) {
@@ -221,7 +221,7 @@ int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error
 }
 
 int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error) {
-    bp_error unasked, *e = error != NULL ? error : &unasked;
+    bp_error unasked = {BP_OK, 0, ""}, *e = error != NULL ? error : &unasked;
     memset(e, 0, sizeof *e);
     pthread_mutex_lock(&bp__registry);
     bp_settings s = pool->before;
@@ -236,6 +236,12 @@ int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error) {
 void bp_pool_settings(bp_pool *pool, bp_settings *out) {
     pthread_mutex_lock(&bp__registry);
     *out = pool->now;
+    pthread_mutex_unlock(&bp__registry);
+}
+
+void bp_pool_settings_before(bp_pool *pool, bp_settings *out) {
+    pthread_mutex_lock(&bp__registry);
+    *out = pool->before;
     pthread_mutex_unlock(&bp__registry);
 }
 

@@ -243,6 +243,15 @@ int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
     return status;
 }
 
+void bp_pool_fixed(bp_pool *pool, bp_options *out) {
+    out->recent_size = pool->recent_size;
+    out->recent_mode = pool->recent_exact ? BP_RECENT_EXACT : BP_RECENT_RELAXED;
+    out->region_size = pool->region_size;
+    out->zero = pool->zero_get ? BP_ZERO_GET : pool->zero_release ? BP_ZERO_RELEASE : BP_ZERO_NEVER;
+    out->debug = pool->debug;
+    out->name = pool->name;
+}
+
 bool bp_pool_is_debug(const bp_pool *pool) { return pool->debug; }
 
 const char *bp_pool_name(const bp_pool *pool) { return pool->name; }

@@ -66,3 +66,23 @@ uint32_t bp__fresh_at_once_locked(const bp_pool *pool, const bp_depot *d) {
         bp_peek(&pool->max_bytes) != BP_NO_LIMIT || bp_peek(&d->max_bytes) != BP_NO_LIMIT;
     return bounded && d->bins_take == 2 ? 1 : d->bins_take;
 }
+
+/* The tier's own where that is full, as make_room of a get has it. */
+void bp_pool_quota(bp_pool *pool, size_t n, bp_quota *out) {
+    pthread_mutex_lock(&bp__registry);
+    uint32_t bin = bp__table_search(&pool->table, n).bin;
+    bp_depot *d = bin == BP_BIN_NONE ? NULL : &pool->depots[bin];
+    *out = (bp_quota){.max_bytes = bp_peek(&pool->max_bytes),
+                      .held = (size_t)bp_peek(&pool->charged_bytes),
+                      .more = d != NULL ? d->size : n};
+    if (d != NULL) {
+        bp__lock(&d->lock);
+        if (tier_room(d) == 0) {
+            out->tier = d->size;
+            out->max_bytes = bp_peek(&d->max_bytes);
+            out->held = (size_t)d->carved * d->size;
+        }
+        pthread_mutex_unlock(&d->lock);
+    }
+    pthread_mutex_unlock(&bp__registry);
+}

@@ -136,7 +136,7 @@ describe("new_pools", function()
     bad_sizes({ 1 / 0 }, "sizes[1] " .. must .. "inf")
     bad_sizes({ 128, "abc" }, "sizes[2] must be a number of bytes or a string with a unit, B, KiB, MiB, GiB or TiB, "
       .. 'such as "64KiB", got "abc"')
-    bad_sizes({ 128, {} }, "sizes[2] " .. must .. "table")
+    bad_sizes({ 128, {} }, "sizes[2].size is missing")
     bad_sizes({ 128, false }, "sizes[2] " .. must .. "boolean")
     bad_sizes({ limit + 1 }, "sizes[1] " .. must .. "1099511627777")
     h.raises_like(function() bytepool.new_pools({ 2 ^ 53 }) end, "new_pools: sizes[1] " .. must)
@@ -162,7 +162,8 @@ describe("new_pools", function()
   end
 
   it("refuses unknown options", function()
-    local known = " (known: debug, leaks, max_idle, name, recent, region_size, zero)"
+    local known = " (known: debug, decay, leaks, max_bytes, "
+        .. "max_idle, max_waste, name, pressure, recent, region_size, zero)"
     bad_options({ recnt = 1 }, "unknown option 'recnt'" .. known)
     bad_options({ "x" }, "unknown option '1'" .. known)
     bad_options({ recent = { foo = 1 } }, "unknown option 'recent.foo' (known: mode, size)")

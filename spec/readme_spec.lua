@@ -30,6 +30,17 @@ describe("README", function()
     assert.equal(words(printed), words(output_of(program)))
   end)
 
+  it("Configs", function()
+    local text, printed = section "Configs":match "```lua\n(.-)```.-```\n(.-)```"
+    local bytepool = require "bytepool"
+    assert.equal(13, #assert(bytepool.load_config(text)).tiers)
+    local example = h.root .. "/lua/examples/bodies.lua"
+    if h.exists(example) then assert.equal(h.read(example):gsub("^%-%-[^\n]*\n", ""), text) end
+    text = text:gsub("from = 512", "from = 500"):gsub("idle = ", "idel = ")
+    local _, faults = bytepool.load_config { text = text, name = "bodies.lua" }
+    assert.equal(printed, faults .. "\n")
+  end)
+
   it("Tiers", function()
     if not pcall(require, "argparse") then return pending "the command without argparse" end
     local trace, command, printed = section "Tiers":match "```\n(# SIZE.-)```\n\n```\n%$ bytepool (.-)\n(.-)```"

@@ -44,6 +44,32 @@ describe("report.delta", function()
     assert.equal(0, report.delta(before, before).total_get)
   end)
 
+  it("counts across a change of the tiers what was done, whatever tiers have gone or come", function()
+    local pool = h.new({ pressure = false }, { 128, 1024, 4096 })
+    local held = pool:get_buffer(4000)
+    for _ = 1, 50 do pool:get_buffer(1000):release() end
+    local before = pool:get_pool_stats()
+    for _ = 1, 5 do pool:get_buffer(1000):release() end
+    pool:configure { 128, 2048, 8192 }
+    held:release()
+    for _ = 1, 7 do pool:get_buffer(2000):release() end
+    pool:get_buffer(100):release()
+    local after = pool:get_pool_stats()
+    local d = report.delta(after, before)
+    assert.same({ 13, 13, 14 }, { d.requests, d.total_get, d.total_put })
+    assert.same({ 2, 5, 6, 5 }, { d.drained.tiers, d.drained.get, d.drained.put, d.drained.hit })
+    assert.same({ 7, 1 }, { d.pools[2048].get, d.pools[128].get })
+    assert.is_nil(d.pools[1024])
+    local sum = 0
+    for _, bucket in ipairs(d.histogram) do sum = sum + bucket.count end
+    assert.equal(13, sum)
+    assert.same({ 2048, 7 }, { d.histogram[#d.histogram].le, d.histogram[#d.histogram].count })
+    local loaded = require("cjson") and report.load(report.dump { one = after }).one
+    assert.same(after.drained, loaded.drained)
+    assert.equal(2, loaded.generation)
+    pool:close()
+  end)
+
   it("subtracts buckets, records of leaks and the collector's work", function()
     local old = at(10, 100, {
       histogram = { { le = 128, count = 5 }, { le = 256, count = 1 } },

@@ -105,6 +105,8 @@ describe("report.text", function()
     for _, line in ipairs { "waste_bytes = 678", "peak_in_use_bytes = 6144 (6.0 KiB)", "double_releases = 4",
       "late_writes = 7", "uptime = 3723.50 s (1 h 2 min)", "time = 1785000000 (2026-07-25 17:20:00 UTC)",
       "leak_level = paranoid", "gc.seconds = 0.125", "    two",
+      "max_bytes = 536870912 (512.0 MiB)", "max_waste = 0.5", "decay = 2.50 s", "generation = 3", "over_quota = 8",
+      "decayed_bytes = 4096 (4.0 KiB)", "draining: 1024", "drained.tiers = 1", "drained.asked_bytes = 2000 (2.0 KiB)",
       "recent_lengths = 1, 100, 5000 (3 kept, newest last)" } do
       assert.truthy(text:find("\n" .. line .. "\n", 1, true), line)
     end
@@ -159,6 +161,15 @@ describe("report.prometheus and report.openmetrics", function()
     assert.same({ 4 }, find(samples, "bytepool_out_buffers", { site = "app.lua:20", tag = "viewer" }))
     assert.same({}, find(samples, "bytepool_leaks_total", { site = "app.lua:20" }))
     assert.same({ 0.125 }, find(samples, "bytepool_gc_seconds_total"))
+    assert.same({ 536870912, 0.5, 2.5 }, { find(samples, "bytepool_max_bytes")[1],
+      find(samples, "bytepool_max_waste_ratio")[1], find(samples, "bytepool_decay_seconds")[1] })
+    assert.same({ 131072 }, find(samples, "bytepool_tier_max_bytes", { tier = "1024" }))
+    assert.same({ 65536 }, find(samples, "bytepool_tier_max_idle_bytes"))
+    assert.same({ 8, 3, 4096 }, { find(samples, "bytepool_over_quota_total")[1],
+      find(samples, "bytepool_settings_generation")[1], find(samples, "bytepool_decayed_bytes_total")[1] })
+    assert.same({ 15 }, find(samples, "bytepool_drained_gets_total", { result = "hit" }))
+    assert.same({ 5 }, find(samples, "bytepool_drained_gets_total", { result = "miss" }))
+    assert.same({ 20 }, find(samples, "bytepool_drained_puts_total"))
     assert.equal("counter", comments.TYPE.bytepool_gets_total)
     assert.equal("gauge", comments.TYPE.bytepool_in_use_bytes)
     for family in pairs(comments.TYPE) do assert.truthy(comments.HELP[family], family) end

@@ -15,12 +15,16 @@ function readers.rich()
     exported = 1, max_idle = 2 ^ 28, threads = 2, time = 1785000000, uptime = 3723.5,
     asked_bytes = 12345, waste_bytes = 678, collected = 3, collected_bytes = 3072, double_releases = 4,
     trims = 5, returned_bytes = 4194305, resident_bytes = 20480, pinned_bytes = 1111, overruns = 6, late_writes = 7,
+    max_bytes = 2 ^ 29, max_waste = 0.5, decay = 2.5, generation = 3, over_quota = 8, decayed_bytes = 4096,
+    drained = { tiers = 1, get = 20, put = 20, hit = 15, miss = 5, asked_bytes = 2000, waste_bytes = 48,
+      collected = 2 },
     leak_level = "paranoid", recent_lengths = { 1, 100, 5000 },
     pools = {
       [128] = { get = 5, put = 3, hit = 2, miss = 3, in_use = 2, owned = 3, idle = 1, cached = 1, depot = 0,
         asked_bytes = 500, waste_bytes = 140, collected = 1, peak_in_use = 3, peak_owned = 3 },
       [1024] = { get = 10, put = 6, hit = 4, miss = 6, in_use = 4, owned = 7, idle = 3, cached = 1, depot = 2,
-        asked_bytes = 1846, waste_bytes = 538, collected = 2, peak_in_use = 5, peak_owned = 7 },
+        asked_bytes = 1846, waste_bytes = 538, collected = 2, peak_in_use = 5, peak_owned = 7,
+        max_idle = 65536, max_bytes = 131072, draining = true },
     },
     histogram = { { le = 128, count = 5 }, { le = 1024, count = 10 }, { le = 8192, count = 2 } },
     leaks = {
@@ -75,7 +79,7 @@ function readers.text(text)
       local tier, i = tier_of(pool, line:match("%d+")), 0
       for word in line:gmatch("%S+") do
         i = i + 1
-        tier[columns[i]] = assert(tonumber(word))
+        tier[columns[i]] = word ~= "-" and assert(tonumber(word)) or nil
       end
     elseif line:find("^[%a_]+ = %d") and not line:find("^recent_lengths") then
       local key, value = line:match("^([%a_]+) = ([%d.]+)")

@@ -220,9 +220,10 @@ describe("policy.simulate", function()
     h.raises_like(function() policy.simulate({ tiers = { 1 }, limits = { waste = 2 } }, { 1 }) end,
       "simulate: option 'limits.waste' must be a number from 0 to 1, got 2")
     h.raises(function() policy.simulate({ tiers = { 1 }, limits = { decay = "10" } }, { 1 }) end,
-      "simulate: option 'limits.decay' must be seconds as a number or a string such as \"10s\", got \"10\"")
+      "simulate: option 'limits.decay' must be seconds from 0 to 1000000000 or a string with a unit, ms, s, min or h, "
+        .. 'such as "10s", got "10"')
     h.raises_like(function() policy.simulate({ { size = 5, idle = 1 } }, { 1 }) end,
-      "simulate: unknown option 'tiers[1].idle' (known: ")
+      "simulate: tiers[1].idle is unknown (known: ")
     h.raises(function() policy.simulate({ 1 }, 5) end, "simulate: argument 'trace' must be a table, got 5")
     h.raises(function() policy.simulate({ 1 }, {}) end, "simulate: argument 'trace' has no request in it")
     h.raises(function() policy.simulate({ 1 }, { "trim" }) end, "simulate: argument 'trace' has no request in it")

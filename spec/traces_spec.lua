@@ -11,9 +11,9 @@ local stays_c = {
   ["makes a userdata"] = { "share", "bytes", "split", "lines", "split_on", "from_string", "builder" },
   ["reads a format"] = { "pack", "unpack", "putf" },
   ["reads or writes files"] = { "read_from", "write_to" },
-  ["makes a table or a token"] = { "get_pool_stats", "get_available_sizes", "leaks", "export" },
-  ["sets an option"] = { "leak_level" },
-  ["sums or asks under a lock"] = { "get_discarded_count", "prewarm", "trim", "close", "expvar" },
+  ["makes a table or a token"] = { "get_pool_stats", "get_available_sizes", "leaks", "export", "settings" },
+  ["sets an option"] = { "leak_level", "configure", "rollback" },
+  ["sums or asks under a lock"] = { "get_discarded_count", "prewarm", "trim", "shrink", "tick", "close", "expvar" },
 }
 
 -- A loop for each method of a buffer: `buf` is "abcdefgh", `other` as long, `i` counts.
@@ -84,6 +84,11 @@ local of_pools = {
   expvar = "pool:expvar 'traces'",
   leaks = "sum = sum + #pool:leaks()",
   leak_level = "pool:leak_level 'off'",
+  shrink = "pool:shrink(0)",
+  tick = "pool:tick()",
+  settings = "sum = sum + #pool:settings().tiers",
+  configure = "pool:configure(tiers)",
+  rollback = "pool:rollback()",
 }
 
 -- Prints how the traces that begin with the loop end, and why any of these, or of those that
@@ -96,6 +101,7 @@ local script = [[
   local file, counts = assert(io.tmpfile()), { [128] = 1 }
   file:write(("."):rep(2000))
   file:seek("set", 0)
+  local tiers = { 128, 4096 }
   local function callback(b) return b:len() end
   local info, reasons = require "jit.util".traceinfo, require "jit.vmdef".traceerr
   local loop, roots, ours, links, aborts = nil, {}, {}, {}, {}
@@ -121,7 +127,8 @@ local script = [[
   jit.attach(on_trace, "trace")
   loop()
   jit.attach(on_trace)
-  print(table.concat(links, " "), table.concat(aborts, "; "), sum, bytepool.ffi_bodies, callback, closed, other, counts)
+  print(table.concat(links, " "), table.concat(aborts, "; "), sum, bytepool.ffi_bodies, callback, closed, other, counts,
+    tiers)
 ]]
 
 -- What the compiler tries again by itself. It shares its counters of hot code by address, so

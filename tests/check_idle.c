@@ -1,5 +1,6 @@
 /* Idle memory is bounded by max_idle, and trim gives it back to the system. */
 #include "support.h"
+#include "threads.h"
 
 /* Shadow memory makes a touched byte cost several under the sanitizers. */
 #define BURST (SANITIZED ? 64 * MIB : 512 * MIB)
@@ -217,6 +218,45 @@ START_TEST(a_touched_gib_goes_back) {
 END_TEST
 
 /* Live blocks pin their slabs; what they hold must survive the trim around them. */
+static void *get_and_release(void *arg) {
+    bp_pool *pool = ((void **)arg)[0];
+    pthread_barrier_t *turn = ((void **)arg)[1];
+    size_t wrong = 0;
+    for (int i = 0; i < 2; i++) {
+        bp_buffer *b = bp_buffer_get(pool, 64 * KIB);
+        bp_buffer *alone = bp_buffer_get(pool, 6 * MIB); /* a slow half */
+        wrong += b == NULL || bp_buffer_release(pool, b) != BP_OK;
+        wrong += alone == NULL || bp_buffer_release(pool, alone) != BP_OK;
+        pthread_barrier_wait(turn);
+        pthread_barrier_wait(turn);
+    }
+    return failures(wrong);
+}
+
+/* A thread that follows gives up what its cache holds, and no more. */
+START_TEST(shrink_leaves_its_share_where_other_threads_follow) {
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), 256 * MIB);
+    pthread_barrier_t turn;
+    ck_assert_int_eq(pthread_barrier_init(&turn, NULL, 2), 0);
+    void *arg[] = {pool, &turn};
+    pthread_t id;
+    start(&id, get_and_release, arg);
+    pthread_barrier_wait(&turn);
+    burst(pool, 64 * KIB, 64 * MIB, NULL);
+    ck_assert_uint_gt(bp_pool_shrink(pool, 32 * MIB), 16 * MIB);
+    size_t left = stats_of(pool).idle_bytes;
+    ck_assert_uint_gt(left, 24 * MIB);
+    pthread_barrier_wait(&turn);
+    pthread_barrier_wait(&turn);
+    ck_assert_uint_gt(stats_of(pool).idle_bytes, 24 * MIB);
+    pthread_barrier_wait(&turn);
+    ck_assert_uint_eq(finish(id), 0);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+    pthread_barrier_destroy(&turn);
+}
+END_TEST
+
 START_TEST(trim_beside_live_blocks) {
     enum { COUNT = 4000 };
     static bp_buffer *held[COUNT];
@@ -273,6 +313,7 @@ int main(void) {
     tcase_add_test(tc, trim_gives_all_back);
     if (memory_is_observable()) tcase_add_loop_test(tc, a_touched_gib_goes_back, 0, 2);
     else printf("idle: a GiB skipped, the process's memory is not observable here\n");
+    tcase_add_test(tc, shrink_leaves_its_share_where_other_threads_follow);
     tcase_add_test(tc, trim_beside_live_blocks);
     tcase_add_test(tc, trimmed_slabs_serve_other_tiers);
     return run_suite(suite);

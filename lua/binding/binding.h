@@ -83,11 +83,12 @@ typedef struct bpl_pool {
 
 /* from handle.c: exported for the FFI bodies, which pass the userdata itself after a
  * look at its metatable. Each is one step to Lua: no finalizer runs inside. */
-#define BPL_E_CLOSED (-100) /* beside bp_status: a closed pool, a used blank, or neither; */
-#define BPL_E_DUE    (-101) /* the collector is due: the blank is as it was; */
-#define BPL_TRACE    1      /* done, and bpl_trace_new is to be called */
+#define BPL_E_CLOSED   (-100) /* beside bp_status: a closed pool, a used blank, or neither; */
+#define BPL_E_DUE      (-101) /* the collector is due: the blank is as it was; */
+#define BPL_OVER_QUOTA 1
+#define BPL_TRACE      1 /* done, and bpl_trace_new is to be called */
 typedef struct bpl_raw {
-    size_t capacity;       /* of the last get, */
+    size_t capacity;       /* of the last get; where it failed, BPL_OVER_QUOTA or 0; */
     uint32_t ticket, next; /* and its number: a finalizer that ran meanwhile may have called get */
 } bpl_raw;
 BPL_EXPORT int bytepool_handle_fill(void *blank, void *pool, int64_t n);
@@ -248,8 +249,6 @@ extern const luaL_Reg bpl_lines_methods[];
 #define BPL_COLLECTS_FIRST 0
 #endif
 void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method);
-int bpl_no_memory(lua_State *L);                    /* to return: nil, message */
-int bpl_no_block(lua_State *L, const char *method); /* the same, or raises: a closed pool */
 int bpl_compare(bpl_span a, bpl_span b);
 const uint8_t *bpl_search(const uint8_t *at, size_t length, bpl_span needle); /* not empty */
 int bpl_push_bytes(lua_State *L, bpl_handle *hold, size_t from, size_t count,
@@ -258,6 +257,13 @@ int bpl_view_into(lua_State *L, bpl_handle *other, const char *method);  /* of t
 int bpl_share_into(lua_State *L, bpl_handle *other, const char *method); /* the same, traced */
 int bpl_pool_builder(lua_State *L);
 int bpl_buffer_putf(lua_State *L); /* upvalue 5: string.format */
+
+/* from quota.c: to return, nil and a message */
+int bpl_no_memory(lua_State *L);
+int bpl_no_room(lua_State *L, bp_pool *pool, size_t n); /* of a get of n bytes; by errno */
+int bpl_no_block(lua_State *L, const bpl_handle *h, size_t n,
+                 const char *method); /* h found no block of n; raises where its pool is closed */
+int bpl_quota_text(lua_State *L);
 
 /* from grow.c. False: no memory, nothing changed; errno says why. */
 const char *bpl_fixed(const bpl_handle *h); /* why it may not grow, or NULL */
@@ -290,6 +296,9 @@ void bpl_find_ffi(lua_State *L); /* once, for the two that need it */
 extern const luaL_Reg bpl_number_methods[];
 extern const luaL_Reg bpl_pack_methods[];
 
+/* from claim.c */
+int bpl_claim(lua_State *L);
+
 /* from nginx.c and nginx_keep.c */
 extern const luaL_Reg bpl_nginx_functions[];
 void bpl_untie(bpl_handle *h); /* of one that is tied: the request's end does not touch it */
@@ -303,12 +312,20 @@ int bpl_import(lua_State *L);
 int bpl_open(lua_State *L);
 int bpl_same_pool(lua_State *L);
 
+/* from settings.c */
+int bpl_new_pools(lua_State *L);
+int bpl_configure(lua_State *L);
+int bpl_rollback(lua_State *L);
+int bpl_settings(lua_State *L);
+int bpl_own(lua_State *L);
+int bpl_tick(lua_State *L);
+int bpl_press(lua_State *L);
+
 /* from pool.c and stats.c */
 bpl_pool *bpl_push_closed_pool(lua_State *L); /* a new userdata without a pool yet */
 int bpl_pool_enter(lua_State *L, bpl_pool *p, bpl_state *s, bp_pool *pool);
 extern const luaL_Reg bpl_pool_methods[];
 extern const luaL_Reg bpl_pool_meta[];
-int bpl_new_pools(lua_State *L);
 int bpl_push_sizes(lua_State *L, const size_t *sizes, size_t count);
 int bpl_pool_get_pool_stats(lua_State *L);
 

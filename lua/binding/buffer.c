@@ -85,7 +85,7 @@ int bpl_trace_new(lua_State *L) {
 int bpl_fill(lua_State *L, bpl_handle *h, bpl_pool *pool, size_t n, const char *tag) {
     bp_buffer *block = bp_buffer_get(pool->pool, n);
     if (block == NULL) {
-        return bpl_no_memory(L);
+        return bpl_no_room(L, pool->pool, n);
     }
     bpl_handle_point(h, pool->ledger, block, n);
     bpl_trace(L, h, tag);

@@ -1,7 +1,6 @@
 /* Building: the methods that make a buffer longer, shorter or empty, by the names that LuaJIT's
  * string.buffer has for them. What they do to its block stands in grow.c.
  */
-#include <errno.h>
 #include <string.h>
 
 #include "binding.h"
@@ -15,17 +14,6 @@ void bpl_refuse_fixed(lua_State *L, const bpl_handle *h, const char *method) {
         bpl_raise(L, "%s: %s (ref_count %u)", method, why, (unsigned)bp_buffer_ref_count(h->block));
     }
     bpl_raise(L, "%s: %s", method, why);
-}
-
-int bpl_no_memory(lua_State *L) {
-    lua_pushnil(L);
-    lua_pushliteral(L, "out of memory");
-    return 2;
-}
-
-/* No block was to be had: a closed pool gives none any more. */
-int bpl_no_block(lua_State *L, const char *method) {
-    return errno == EINVAL ? bpl_raise(L, "%s: the pool is closed", method) : bpl_no_memory(L);
 }
 
 static int self(lua_State *L) {
@@ -46,7 +34,7 @@ static int l_buffer_resize(lua_State *L) {
     if (n > h->length) {
         bpl_refuse_fixed(L, h, "resize");
     }
-    return bpl_resize(h, n) ? self(L) : bpl_no_block(L, "resize");
+    return bpl_resize(h, n) ? self(L) : bpl_no_block(L, h, n, "resize");
 }
 
 static int l_buffer_reset(lua_State *L) {
@@ -57,7 +45,7 @@ static int l_buffer_reset(lua_State *L) {
 static int l_buffer_free(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "free");
     bpl_refuse_fixed(L, h, "free");
-    return bpl_free(h) ? self(L) : bpl_no_block(L, "free");
+    return bpl_free(h) ? self(L) : bpl_no_block(L, h, 0, "free");
 }
 
 /* ---- building ------------------------------------------------------------ */
@@ -98,7 +86,7 @@ static int put_values(lua_State *L, const char *method) {
         total = count < SIZE_MAX - total ? total + count : SIZE_MAX;
     }
     if (!bpl_grow(h, total)) {
-        return bpl_no_block(L, method);
+        return bpl_no_block(L, h, h->length + total, method);
     }
     size_t own = h->length; /* of self, where it is put to itself */
     for (int arg = 2; arg <= top; arg++) {
@@ -133,7 +121,7 @@ static int l_buffer_set(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "set");
     bpl_refuse_fixed(L, h, "set");
     bpl_span s = bpl_check_span(L, 2, "set", "value");
-    return is_self(L, 2, h) || bpl_replace(h, s) ? self(L) : bpl_no_block(L, "set");
+    return is_self(L, 2, h) || bpl_replace(h, s) ? self(L) : bpl_no_block(L, h, s.length, "set");
 }
 
 /* reserve(n): room for n bytes more; returns how many there is room for. */
@@ -142,7 +130,7 @@ static int l_buffer_reserve(lua_State *L) {
     size_t n = bpl_check_size(L, 2, "reserve", "n");
     bpl_refuse_fixed(L, h, "reserve");
     if (!bpl_grow(h, n)) {
-        return bpl_no_block(L, "reserve");
+        return bpl_no_block(L, h, h->length + n, "reserve");
     }
     bpl_pushcount(L, bpl_room(h) - h->length);
     return 1;
@@ -198,7 +186,8 @@ static int l_buffer_get(lua_State *L) {
 }
 
 static int l_buffer_unshare(lua_State *L) {
-    return bpl_unshare(bpl_check_handle(L, 1, "unshare")) ? self(L) : bpl_no_block(L, "unshare");
+    bpl_handle *h = bpl_check_handle(L, 1, "unshare");
+    return bpl_unshare(h) ? self(L) : bpl_no_block(L, h, h->length, "unshare");
 }
 
 /* a .. b: a string, as the string library would make it of their bytes. */

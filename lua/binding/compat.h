@@ -17,6 +17,21 @@
 #define bpl_newuserdata(L, size) lua_newuserdata((L), (size))
 #endif
 
+/* A userdata of which `bpl_getuservalue` and `bpl_setuservalue` keep one table. */
+#if LUA_VERSION_NUM >= 504
+#define bpl_newkeeper(L, size)   lua_newuserdatauv((L), (size), 1)
+#define bpl_getuservalue(L, arg) ((void)lua_getiuservalue((L), (arg), 1))
+#define bpl_setuservalue(L, arg) ((void)lua_setiuservalue((L), (arg), 1))
+#elif LUA_VERSION_NUM >= 502
+#define bpl_newkeeper(L, size)   lua_newuserdata((L), (size))
+#define bpl_getuservalue(L, arg) ((void)lua_getuservalue((L), (arg)))
+#define bpl_setuservalue(L, arg) lua_setuservalue((L), (arg))
+#else
+#define bpl_newkeeper(L, size)   lua_newuserdata((L), (size))
+#define bpl_getuservalue(L, arg) lua_getfenv((L), (arg))
+#define bpl_setuservalue(L, arg) ((void)lua_setfenv((L), (arg)))
+#endif
+
 /* Calls fn(light userdata) in protected mode; on failure the error is on the stack. The older
  * ones make a function of it within the protection. */
 #if LUA_VERSION_NUM >= 502

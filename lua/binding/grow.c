@@ -60,7 +60,7 @@ static bool move_to(bpl_handle *h, size_t capacity) {
 /* The block for `need` bytes of one that outgrew `all`: twice as large, so that n puts cost
  * O(n); but alone, outside of all tiers, only where no tier holds them. */
 static size_t next_size(const bpl_handle *h, size_t all, size_t need) {
-    size_t sizes[BP_MAX_TIERS];
+    size_t sizes[BP_MAX_TIERS] = {0};
     size_t largest = sizes[bp_pool_sizes(h->ledger->pool, sizes) - 1];
     size_t twice = all < BP_MAX_SIZE / 2 ? 2 * all : BP_MAX_SIZE;
     if (need <= largest && twice > largest) {

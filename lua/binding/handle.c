@@ -3,6 +3,7 @@
  * the FFI a string.buffer is the address of its contents, NULL where it has none, and a
  * FILE that of its FILE.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "binding.h"
@@ -110,8 +111,8 @@ static bp_pool *pool_of(void *pool) {
     return p != NULL ? p->pool : NULL;
 }
 
-/* Makes a live buffer of a blank: BP_OK, BPL_TRACE, BPL_E_DUE, BP_ERR_NOMEM, or BPL_E_CLOSED
- * where one of the two is not what it should be. A blank is filled once. */
+/* Makes a live buffer of a blank: BP_OK, BPL_TRACE, BPL_E_DUE, BP_ERR_NOMEM, BP_ERR_QUOTA, or
+ * BPL_E_CLOSED where one of the two is not what it should be. A blank is filled once. */
 int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     bpl_handle *h = blank;
     bpl_pool *p = bpl_open_pool(pool);
@@ -123,7 +124,7 @@ int bytepool_handle_fill(void *blank, void *pool, int64_t n) {
     }
     bp_buffer *block = bp_buffer_get(p->pool, (size_t)n);
     if (block == NULL) {
-        return BP_ERR_NOMEM;
+        return errno == EDQUOT ? BP_ERR_QUOTA : BP_ERR_NOMEM;
     }
     h->seal = BPL_HANDLE_SEAL(h);
     bpl_handle_point(h, p->ledger, block, (size_t)n);
@@ -203,7 +204,11 @@ uint32_t bytepool_handle_ref_count(const void *handle) {
 void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out) {
     bp_pool *p = pool_of(pool);
     out->ticket = out->next++;
-    return p != NULL ? bp_raw_get(p, (size_t)n, &out->capacity) : NULL;
+    void *memory = p != NULL ? bp_raw_get(p, (size_t)n, &out->capacity) : NULL;
+    if (memory == NULL) {
+        out->capacity = errno == EDQUOT ? BPL_OVER_QUOTA : 0;
+    }
+    return memory;
 }
 
 int bytepool_raw_put(void *pool, void *pointer) {

@@ -150,7 +150,7 @@ static int l_buffer_read_from(lua_State *L) {
         n = bpl_room(h) - h->length;
     }
     if (!grown) {
-        return bpl_no_block(L, "read_from");
+        return bpl_no_block(L, h, h->length + n, "read_from");
     }
     size_t got = 0;
     int error = s.file != NULL ? read_file(s.file, h->data + h->length, n, &got)

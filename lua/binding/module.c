@@ -2,7 +2,7 @@
  * put FFI bodies in front of the C methods. */
 #include <string.h>
 
-#include "binding.h"
+#include "sandbox.h"
 
 /* type(x): what the library itself makes of a value. */
 static int l_type(lua_State *L) {
@@ -84,6 +84,12 @@ static int metatable_place(lua_State *L) {
 
 static const luaL_Reg functions[] = {
     {"new_pools", bpl_new_pools},
+    {"configure", bpl_configure},
+    {"rollback", bpl_rollback},
+    {"settings", bpl_settings},
+    {"own", bpl_own},
+    {"tick", bpl_tick},
+    {"press", bpl_press},
     {"open", bpl_open},
     {"same_pool", bpl_same_pool},
     {"import", bpl_import},
@@ -94,6 +100,9 @@ static const luaL_Reg functions[] = {
     {"pacing", bpl_set_pacing},
     {"on_leak", bpl_on_leak},
     {"expect", bpl_expect},
+    {"sandbox", bpl_sandbox_run},
+    {"read_text", bpl_read_text},
+    {"claim", bpl_claim},
     {NULL, NULL},
 };
 
@@ -180,8 +189,10 @@ static void push_internals(lua_State *L) {
     set_number(L, metatable_place(L), table, "metatable_place");
     bpl_push_kinds(L);
     lua_setfield(L, table, "kinds");
-    static const luaL_Reg blanks[] = {
-        {"make_blanks", bpl_make_blanks}, {"trace_new", bpl_trace_new}, {NULL, NULL}};
+    static const luaL_Reg blanks[] = {{"make_blanks", bpl_make_blanks},
+                                      {"trace_new", bpl_trace_new},
+                                      {"quota_text", bpl_quota_text},
+                                      {NULL, NULL}};
     set_functions(L, blanks);
 }
 
@@ -220,6 +231,10 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_pushstring(L, bp_strerror(BP_ERR_EXISTS));
     lua_setfield(L, 5, "name_taken");
     set_number(L, BP_MAX_TIERS, 5, "max_tiers");
+    bp_options defaults;
+    bp_options_init(&defaults);
+    set_number(L, (double)defaults.max_idle, 5, "max_idle");
+    set_number(L, defaults.decay, 5, "decay");
     make_type(L, 1, "bytepool.buffer", buffer_methods, buffer_meta);
     set_putf(L);
     copy_metatable(L, 1, 2);

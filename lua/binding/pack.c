@@ -128,7 +128,7 @@ static int l_buffer_pack(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "pack");
     bpl_refuse_fixed(L, h, "pack");
     if (!bpl_grow(h, p.room)) {
-        return bpl_no_block(L, "pack");
+        return bpl_no_block(L, h, h->length + p.room, "pack");
     }
     p.out = h->data + h->length;
     pack_values(&p);

@@ -5,9 +5,11 @@
 #include "binding.h"
 
 bpl_pool *bpl_push_closed_pool(lua_State *L) {
-    bpl_pool *p = bpl_newuserdata(L, sizeof *p);
+    bpl_pool *p = bpl_newkeeper(L, sizeof *p);
     *p = (bpl_pool){.seal = BPL_POOL_SEAL(p)};
     bpl_set_metatable(L, lua_gettop(L), BPL_POOL);
+    lua_newtable(L); /* see bpl_own */
+    bpl_setuservalue(L, -2);
     return p;
 }
 
@@ -21,43 +23,6 @@ int bpl_pool_enter(lua_State *L, bpl_pool *p, bpl_state *s, bp_pool *pool) {
     }
     p->pool = pool;
     return 1;
-}
-
-/* new_pools(sizes, name or nil, max_idle or nil, recent_size, exact, region_size, zero, debug):
- * bytepool/init.lua has validated all of it and names the options in its errors. */
-int bpl_new_pools(lua_State *L) {
-    size_t sizes[BP_MAX_TIERS];
-    bp_options o;
-    bp_error e;
-    bp_options_init(&o);
-    luaL_checktype(L, 1, LUA_TTABLE);
-    o.tier_count = lua_rawlen(L, 1);
-    for (size_t i = 0; i < o.tier_count && i < BP_MAX_TIERS; i++) {
-        lua_rawgeti(L, 1, (int)i + 1);
-        sizes[i] = bpl_check_size(L, -1, "new_pools", "sizes");
-        lua_pop(L, 1);
-    }
-    o.tiers = sizes;
-    o.name = luaL_optstring(L, 2, NULL);
-    o.max_idle = lua_isnoneornil(L, 3) ? o.max_idle : bpl_check_size(L, 3, "new_pools", "max_idle");
-    o.recent_size =
-        lua_isnoneornil(L, 4) ? o.recent_size : bpl_check_size(L, 4, "new_pools", "recent.size");
-    o.recent_mode = lua_toboolean(L, 5) ? BP_RECENT_EXACT : BP_RECENT_RELAXED;
-    o.region_size = lua_isnoneornil(L, 6) ? 0 : bpl_check_size(L, 6, "new_pools", "region_size");
-    o.zero = (bp_zero)lua_tointeger(L, 7);
-    o.debug = lua_toboolean(L, 8) != 0;
-    bpl_pool *p = bpl_push_closed_pool(L);
-    bpl_state *s = bpl_check_state(L);
-    bp_pool *pool = bp_pool_create(&o, &e);
-    if (pool != NULL) {
-        return bpl_pool_enter(L, p, s, pool);
-    }
-    if (e.status == BP_ERR_ARG) {
-        return bpl_raise(L, "new_pools: %s", e.message);
-    }
-    lua_pushnil(L);
-    lua_pushstring(L, e.message);
-    return 2;
 }
 
 static int get(lua_State *L, const char *method) {
@@ -175,6 +140,13 @@ static int l_pool_trim(lua_State *L) {
     return 1;
 }
 
+/* shrink(idle) */
+static int l_pool_shrink(lua_State *L) {
+    bp_pool *pool = bpl_check_pool(L, "shrink");
+    bpl_pushcount(L, bp_pool_shrink(pool, bpl_check_size(L, 2, "shrink", "idle")));
+    return 1;
+}
+
 static int close_pool(lua_State *L, const char *method) {
     bpl_pool *p = bpl_to_pool(L, 1);
     if (p == NULL) {
@@ -241,6 +213,7 @@ const luaL_Reg bpl_pool_methods[] = {
     {"builder", bpl_pool_builder},
     {"prewarm", l_pool_prewarm},
     {"trim", l_pool_trim},
+    {"shrink", l_pool_shrink},
     {"close", l_pool_close},
     {"get_pool_stats", bpl_pool_get_pool_stats},
     {"leak_level", bpl_pool_leak_level},

@@ -27,7 +27,16 @@ static const field pool_fields[] = {
     POOL(trimmed_bytes),     POOL(exported),        POOL(asked_bytes),      POOL(waste_bytes),
     POOL(peak_in_use_bytes), POOL(resident_bytes),  POOL(returned_bytes),   POOL(trims),
     POOL(collected),         POOL(double_releases), POOL(overruns),         POOL(late_writes),
+    POOL(over_quota),        POOL(decayed_bytes),   POOL(generation),
 };
+
+#define DRAINED(name) \
+    { #name, offsetof(bp_drained_stats, name) }
+static const field drained_fields[] = {
+    DRAINED(tiers), DRAINED(get),         DRAINED(put),         DRAINED(hit),
+    DRAINED(miss),  DRAINED(asked_bytes), DRAINED(waste_bytes), DRAINED(collected),
+};
+#define COUNT(fields) (sizeof(fields) / sizeof(fields)[0])
 
 static void push_fields(lua_State *L, const void *from, const field *fields, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -60,12 +69,39 @@ static const snapshot *take_snapshot(lua_State *L) {
     return s;
 }
 
+static void set_limit(lua_State *L, const char *name, size_t bytes) {
+    if (bytes != BP_NO_LIMIT) {
+        bpl_set_count(L, name, bytes);
+    }
+}
+
+/* What the pool goes by, and the sums of the tiers that are gone. */
+static void set_settings(lua_State *L, const bp_stats *s) {
+    bpl_set_count(L, "max_idle", s->max_idle);
+    set_limit(L, "max_bytes", s->max_bytes);
+    if (s->max_waste < 1) {
+        lua_pushnumber(L, s->max_waste);
+        lua_setfield(L, -2, "max_waste");
+    }
+    lua_pushnumber(L, s->decay);
+    lua_setfield(L, -2, "decay");
+    lua_createtable(L, 0, (int)COUNT(drained_fields));
+    push_fields(L, &s->drained, drained_fields, COUNT(drained_fields));
+    lua_setfield(L, -2, "drained");
+}
+
 static void push_tiers(lua_State *L, const bp_stats *s) {
     lua_createtable(L, 0, (int)s->tier_count);
     for (size_t i = 0; i < s->tier_count; i++) {
         bpl_pushcount(L, s->tiers[i].size);
-        lua_createtable(L, 0, (int)(sizeof tier_fields / sizeof tier_fields[0]));
-        push_fields(L, &s->tiers[i], tier_fields, sizeof tier_fields / sizeof tier_fields[0]);
+        lua_createtable(L, 0, (int)COUNT(tier_fields) + 3);
+        push_fields(L, &s->tiers[i], tier_fields, COUNT(tier_fields));
+        set_limit(L, "max_idle", s->tiers[i].max_idle);
+        set_limit(L, "max_bytes", s->tiers[i].max_bytes);
+        if (s->tiers[i].draining) {
+            lua_pushboolean(L, true);
+            lua_setfield(L, -2, "draining");
+        }
         lua_rawset(L, -3);
     }
 }
@@ -95,11 +131,11 @@ int bpl_pool_get_pool_stats(lua_State *L) {
     const char *level = bpl_level_name(bpl_check_open(L, "get_pool_stats")->ledger);
     bpl_push_pacing(L, bpl_check_state(L));
     int pacing = lua_gettop(L);
-    lua_createtable(L, 0, 36);
+    lua_createtable(L, 0, 48);
     lua_pushstring(L, s->name);
     lua_setfield(L, -2, "name");
-    push_fields(L, &s->stats, pool_fields, sizeof pool_fields / sizeof pool_fields[0]);
-    bpl_set_count(L, "max_idle", s->stats.max_idle);
+    push_fields(L, &s->stats, pool_fields, COUNT(pool_fields));
+    set_settings(L, &s->stats);
     bpl_set_count(L, "threads", s->stats.threads);
     lua_pushnumber(L, s->stats.uptime_seconds);
     lua_setfield(L, -2, "uptime");

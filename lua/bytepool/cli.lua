@@ -7,12 +7,14 @@
 --     bytepool report --format FORMAT FILE
 --     bytepool suggest --tiers N [--max-waste P] [--svg FILE] TRACE
 --     bytepool simulate [--policy NAME] [--hold N] [CONFIG...] TRACE
+--     bytepool check FILE...
 --
--- The last four stand in bytepool.cli.reports, bytepool.cli.suggest and bytepool.cli.simulate.
+-- From stats on they stand in bytepool.cli.reports and in modules of their names.
 --
 -- Since 0.1.0.
 -- @module bytepool.cli
 
+local check = require "bytepool.cli.check"
 local simulate = require "bytepool.cli.simulate"
 local suggest = require "bytepool.cli.suggest"
 
@@ -67,6 +69,7 @@ for _, name in ipairs {"stats", "report"} do
 end
 
 commands.suggest = suggest.run
+commands.check = check.run
 commands.simulate = simulate.run
 
 -- argparse's own --help calls os.exit; with a plain flag main can return.
@@ -98,6 +101,7 @@ local function make_parser(argparse)
     report:option("--format", "text, expvar, prometheus, openmetrics, statsd or html."):argname("FORMAT")
         :choices({"text", "expvar", "prometheus", "openmetrics", "statsd", "html"}):default("text")
     suggest.define(command("suggest", "Find the tiers that waste least for a trace of request sizes."))
+    check.define(command("check", "Say what is wrong with config files, or that nothing is."))
     simulate.define(command("simulate", "Replay a trace through a model of the pool, configs side by side."))
     return parser, parsers
 end

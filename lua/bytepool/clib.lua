@@ -50,4 +50,5 @@ return {
     metatable_place = internals.metatable_place,
     make_blanks = internals.make_blanks,
     trace_new = internals.trace_new,
+    quota_text = internals.quota_text,
 }

@@ -26,7 +26,7 @@ local byte_pointer, void_pointer = ffi.typeof("uint8_t *"), ffi.typeof("void *")
 local floor = math.floor
 local show = require "bytepool.options".show
 
-local MAX_SIZE = core.max_size
+local MAX_SIZE, OVER_QUOTA = core.max_size, 1 -- BPL_OVER_QUOTA
 local answer = ffi.new("bytepool_raw") -- filled by each get and read at once
 
 local raw = {}
@@ -77,7 +77,7 @@ function raw.get(pool, n)
     if pointer == nil then
         local fault = fault_of_pool("get", pool)
         if fault then error(fault, 2) end
-        return nil, "out of memory"
+        return nil, capacity == OVER_QUOTA and clib.quota_text(pool, n) or "out of memory"
     end
     if answer.ticket ~= ticket then -- a finalizer that ran meanwhile called get too
         capacity = tonumber(C.bytepool_raw_capacity(pool, pointer))

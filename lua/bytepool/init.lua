@@ -13,9 +13,12 @@
 -- Since 0.1.0.
 -- @module bytepool
 
+local change = require "bytepool.change"
 local core = require "bytepool.core"
 local options = require "bytepool.options"
+local schema = require "bytepool.config.schema"
 local report = require "bytepool.report"
+local settings = require "bytepool.settings"
 local tiers = require "bytepool.tiers"
 
 local bytepool = {}
@@ -32,6 +35,7 @@ bytepool._VERSION = core._VERSION
 ---@type boolean
 bytepool.ffi_bodies = require "bytepool.methods"
 require "bytepool.scope"
+require "bytepool.tick"
 
 --- Reports on pools, see bytepool.report.
 bytepool.report = report
@@ -55,28 +59,21 @@ bytepool.size_stream = core.size_stream
 ---@return "buffer"|"released buffer"|"pool"|"closed pool"|nil
 bytepool.type = core.type
 
-local schema = {
-    name = {type = "string", maxlen = 63},
-    max_idle = {type = "integer", min = 0, max = MAX_SIZE},
-    recent = {type = "table", schema = {
-        size = {type = "integer", min = 0, max = 65536, default = 256},
-        mode = {type = "enum", values = {"relaxed", "exact"}, default = "relaxed"},
-    }},
-    region_size = {type = "integer", min = 0, max = MAX_SIZE},
-    zero = {type = "enum", values = {"get", "release", false}, default = false},
-    debug = {type = "boolean", default = false},
-    leaks = {type = "enum", values = {"off", "simple", "advanced", "paranoid"}, default = "off"},
-}
-
-local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
-
 --- Options of new_pools.
 ---@class bytepool.Options
 ---@field name? string for `bytepool.open` and reports, at most 63 bytes; no other open pool may have it
----@field max_idle? integer bytes kept for reuse; default the lesser of 256 MiB and an eighth of the memory
+---@field max_idle? bytepool.Size bytes kept for reuse; default the lesser of 256 MiB and an eighth of the memory
+---@field max_bytes? bytepool.Size a quota on what the pool owns, in use and idle: a get over it returns nil and
+--- "over quota: ..."
+---@field max_waste? number 0 to 1: a request that would leave a larger share of its block unused is served alone, as
+--- one above the largest tier is, where that takes less
+---@field decay? number|string seconds, or "500ms", "10s", "2min" (default 10); 0 for never: pool:tick() gives back
+--- idle memory that nobody needed for so long
+---@field pressure? "auto"|false|fun(): number where pool:tick() learns how scarce memory is: from the system (the
+--- default), not at all, or from a function that returns 0 to 1
 ---@field recent? {size?: integer, mode?: "relaxed"|"exact"} lengths kept, 0 to 65536 (256), and
 --- whether all threads share one order ("exact") or none waits for another ("relaxed", the default)
----@field region_size? integer bytes of address space reserved at once; 0 chooses
+---@field region_size? bytepool.Size bytes of address space reserved at once; 0 chooses
 ---@field zero? "get"|"release"|false whether a block is wiped when it is handed out, or when its
 --- last reference goes; either then costs some 20 ns more and the time to write the block
 ---@field debug? boolean finds bytes written behind a block's capacity, when its last reference goes, and to
@@ -85,21 +82,66 @@ local ZERO = {[false] = 0, get = 1, release = 2} -- bp_zero
 ---@field leaks? bytepool.LeakLevel default "off"; see `pool:leak_level`
 
 --- A new pool of byte buffers.
----@param sizes bytepool.Tiers 1 to 64 tier sizes, strictly rising, or a policy that gives them; it runs here,
---- and what it raises passes through
+---@param sizes bytepool.Tiers|bytepool.Config 1 to 64 tier sizes, strictly rising, or a policy that gives them; it
+--- runs here, and what it raises passes through. Or a config, which has the options, too
 ---@param given? bytepool.Options
 ---@return bytepool.Pool|nil pool nil where memory or address space ran out, or the name is taken
 ---@return string? message
 function bytepool.new_pools(sizes, given)
-    local copy, fault = tiers.list(sizes)
-    if not copy then error("new_pools: " .. fault, 2) end
-    local values, message = options.check("new_pools", given, schema)
-    if not values then error(message, 2) end
-    local recent = values.recent
-    local pool, why = core.new_pools(copy, values.name, values.max_idle, recent.size, recent.mode == "exact",
-        values.region_size, ZERO[values.zero], values.debug)
+    local flat
+    if type(sizes) == "table" and rawget(sizes, "tiers") ~= nil then
+        if given ~= nil then error("new_pools: a config has all options, and none may stand beside it", 2) end
+        local checked, fault = require("bytepool.config").check("new_pools", sizes)
+        if not checked then error(fault, 2) end
+        flat = settings.of_config(checked)
+    else
+        local list, limits = tiers.list(sizes)
+        if not list then error("new_pools: " .. limits, 2) end
+        local values, message = options.check("new_pools", given, schema.options)
+        if not values then error(message, 2) end
+        flat = settings.of_options(tiers.join(list, limits), values)
+    end
+    local pool, why = core.new_pools(flat)
     if not pool then return nil, why end
-    return pool:leak_level(values.leaks)
+    return change.begin(pool, flat)
+end
+
+--- What a config file returns, and `new_pools` takes. Sizes may be strings such as "64MiB" and times such as
+-- "10s" where a program writes it; load_config gives numbers.
+---@class bytepool.Config
+---@field tiers bytepool.Tiers sizes, or tables {size, max_idle, max_bytes, max_waste} in their place, or a policy
+---@field name? string
+---@field limits? {idle?: bytepool.Size, bytes?: bytepool.Size, waste?: number, decay?: number|string, pressure?: any}
+--- idle: bytes kept for reuse; bytes: a quota; waste: from 0 to 1; decay: seconds, or a string such as "10s";
+--- pressure: "auto", false or a function
+---@field leaks? bytepool.LeakLevel
+---@field recent? {size?: integer, mode?: "relaxed"|"exact"}
+---@field zero? "get"|"release"|false
+---@field debug? boolean
+---@field region_size? bytepool.Size
+---@field on_tick? fun(stats: bytepool.Stats, pool: any): boolean|nil, any takes a snapshot, and the pool or a table of
+--- functions that stand for its methods. Of a loaded config it returns true and a value; nil and a message where it
+--- failed
+---@field adaptive? table what `policy.adaptive` gives
+
+--- Runs a config file and checks what it returns. The file is Lua without anything that reaches outside:
+-- tables, math, a part of the string library, and `policy`, as bytepool.policy. Memory, instructions and time are
+-- bounded, and a file that goes beyond is refused. Its functions run under the same limits when they are called, each
+-- time anew, and get and give plain data; a policy of its own is one.
+--
+--     return {
+--         name = "bodies",
+--         tiers = policy.power_of_two{from = 512, to = "2MiB"},
+--         limits = {idle = "64MiB", decay = "10s"},
+--     }
+--
+-- A string is a text where it has more than one line or begins with `return` or `--`, else a path.
+---@param source string|{text: string, name?: string}|{path: string} name: what messages call it, by default "config"
+---@return bytepool.Config|nil config with bytes and seconds as numbers and the list of tiers that a policy gave
+---@return string? message each fault on a line, as `bodies.lua:3: limits.idle: expected a number of bytes ..., got "x"`
+function bytepool.load_config(source)
+    local loaded, fault = require("bytepool.config").load(source)
+    return loaded, fault
 end
 
 --- The pool of that name, which this or another Lua state of the process made with

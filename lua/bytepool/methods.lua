@@ -37,7 +37,7 @@ if not rawget(_G, "jit").status() then return false end
 -- interrupted by a hook that gets too, or finalized with its state, the fill is refused and C
 -- makes a userdata. So it is where the collector is due, and the blank is put back.
 local POOL, MAX_SIZE, trace_new = clib.pool, core.max_size, clib.trace_new
-local BATCH, NO_MEMORY, DUE, TRACE = 64, -2, -101, 1
+local BATCH, NO_MEMORY, QUOTA, DUE, TRACE = 64, -2, -12, -101, 1
 local blanks, left = {}, 0
 
 -- One, or false; while C makes more, the caller leaves its work to the C method.
@@ -67,6 +67,7 @@ local function get_by_blank(c_get)
             if status == 0 then return blank end
             if status == TRACE then return trace_new(blank, tag) end
             if status == NO_MEMORY then return nil, "out of memory" end
+            if status == QUOTA then return nil, clib.quota_text(pool, n) end
             if status == DUE then put_back(blank) end
         end
         return c_get(pool, n, tag)

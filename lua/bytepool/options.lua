@@ -13,10 +13,12 @@
 -- Since 0.1.0.
 -- @module bytepool.options
 
+local duration = require "bytepool.duration"
 local size = require "bytepool.size"
 
 local options = {}
 
+local MOST_UNKNOWN = 1000 -- keys that are put into order
 local LONGEST_SHOWN = 40 -- bytes of a string that a message repeats
 local EXACT = 2 ^ 53     -- whole numbers up to here print without an exponent
 
@@ -106,6 +108,14 @@ end
 -- For what its own reader looks through.
 function checkers.any(v) return v end
 
+-- Seconds, or a string such as "500ms".
+function checkers.duration(v, rule)
+    local seconds = duration.of(v)
+    if type(seconds) == "number" and seconds >= 0 and seconds <= rule.max then return seconds end
+    return nil, ('seconds from 0 to %s or a string with a unit, ms, s, min or h, such as "10s"'):format(
+        show_number(rule.max)), options.show(v, true)
+end
+
 function checkers.string(v, rule)
     local expected = "a string"
     if rule.maxlen then expected = ("a string of at most %d bytes"):format(rule.maxlen) end
@@ -126,6 +136,13 @@ checkers["function"] = function(v)
     return nil, "a function"
 end
 
+-- A function, or one of a few values.
+function checkers.choice(v, rule)
+    if type(v) == "function" then return v end
+    local kept, expected, shown = checkers.enum(v, rule)
+    return kept, expected and expected .. " or a function", shown
+end
+
 function checkers.enum(v, rule)
     local quoted = {}
     for i, allowed in ipairs(rule.values) do
@@ -142,67 +159,113 @@ local function sorted_keys(t)
     return keys
 end
 
--- The first unknown key in the order of the words shown, so that the message
--- does not depend on the order of a hash table.
-local function unknown_key(given, schema)
-    local found
+local function show_key(key)
+    return type(key) == "number" and show_number(key) or tostring(key)
+end
+
+-- In the order of the words shown, so that messages do not depend on the order of a hash table.
+local function unknown_keys(given, schema)
+    local shown, key_of = {}, {}
     for key in pairs(given) do
+        if #shown == MOST_UNKNOWN then break end
         if type(key) ~= "string" or not schema[key] then
-            local shown = type(key) == "number" and show_number(key) or tostring(key)
-            if not found or shown < found then found = shown end
+            local text = show_key(key) .. "\0" .. type(key) -- 1 is not "1"
+            shown[#shown + 1], key_of[text] = text, key
         end
     end
-    return found
+    table.sort(shown)
+    for i, text in ipairs(shown) do shown[i] = key_of[text] end
+    return shown
+end
+
+--- The path of a key within a table.
+---@param path string of the table, or ""
+---@param key any
+---@return string
+function options.join(path, key)
+    if type(key) == "number" then return ("%s[%s]"):format(path, show_number(key)) end
+    if type(key) ~= "string" then return ("%s[%s]"):format(path, tostring(key)) end
+    if #key > LONGEST_SHOWN or not key:find("^[%a_][%w_]*$") then return ("%s[%s]"):format(path, options.quote(key)) end
+    return path == "" and key or path .. "." .. key
+end
+
+--- Looks through a table. A fault is a table: `kind` ("table": given is none; "unknown", "missing" or
+--- "value"), `key`, `within` (path of the table), `path` (of the key, or of the table), for unknown keys
+--- `known`, else `expected` and `got`.
+---@param given table
+---@param schema table<string, table>
+---@param path string of the table, or ""
+---@param faults table[] each is added
+---@param most? integer stop at so many faults
+---@return table values those without a fault
+function options.walk(given, schema, path, faults, most)
+    local function add(kind, key, expected, got)
+        local full = key == nil and path or options.join(path, key)
+        faults[#faults + 1] = {kind = kind, key = key, within = path, path = full, expected = expected, got = got,
+            known = kind == "unknown" and sorted_keys(schema) or nil}
+    end
+    local function enough() return most and #faults >= most end
+    if type(given) ~= "table" then
+        add("table", nil, "a table", options.show(given))
+        return {}
+    end
+    for _, key in ipairs(unknown_keys(given, schema)) do
+        add("unknown", key)
+        if enough() then return {} end
+    end
+    local values = {}
+    for _, key in ipairs(sorted_keys(schema)) do
+        if enough() then return {} end
+        local rule, value = schema[key], given[key]
+        if rule.type == "table" then
+            if value ~= nil or not rule.optional then
+                values[key] = options.walk(value == nil and {} or value, rule.schema, options.join(path, key),
+                    faults, most)
+            end
+        elseif value == nil then
+            if rule.required then add("missing", key, rule.expected or "a value", "nothing") end
+            values[key] = rule.default
+        elseif rule.read then
+            values[key] = rule.read(value, options.join(path, key), faults)
+        else
+            local kept, expected, shown = checkers[rule.type](value, rule)
+            if kept == nil then add("value", key, expected, shown or options.show(value)) end
+            values[key] = kept
+        end
+    end
+    return values
 end
 
 --- Checks an option table against a schema. Does not raise: the caller knows
 --- the level at which the user's line is.
 --
--- A rule is a table: `type` ("string", "boolean", "function", "integer", "size", "number", "enum",
--- "any" or "table"), `default` or `required`, and for integers, sizes and numbers `min` and `max`
--- (inclusive), for the first two `off` (false is one of their values), for strings `maxlen` (bytes),
--- for enums `values` (strings), for tables `schema`.
+-- A rule is a table: `type` ("string", "boolean", "function", "integer", "size", "number", "duration",
+-- "enum", "choice", "any" or "table"), `default` or `required`, and for integers, sizes and numbers `min`
+-- and `max` (inclusive), for durations `max`, for the first two `off` (false is one of their values), for strings
+-- `maxlen` (bytes), for enums and choices `values` (strings), for tables `schema` and `optional` (nil stays
+-- nil). In place of a type `read` may be a function(value, path, faults), which gives the value to keep.
 --
 ---@param where string name of the function whose options these are
 ---@param given table|nil the option table; nil means all defaults
 ---@param schema table<string, table> rules by key
----@param path? string key of a nested table, such as "recent"
 ---@return table|nil values a new table, defaults filled in; nil on a mistake
 ---@return string? message what was wrong, with the key's full path
-function options.check(where, given, schema, path)
-    if given == nil then given = {} end
-    if type(given) ~= "table" then
-        local what = path and ("option '%s'"):format(path) or "argument 'options'"
-        return nil, ("%s: %s must be a table, got %s"):format(where, what, options.show(given))
+function options.check(where, given, schema)
+    local faults = {}
+    local values = options.walk(given == nil and {} or given, schema, "", faults, 1)
+    local fault = faults[1]
+    if not fault then return values end
+    if fault.kind == "table" then
+        local what = fault.path ~= "" and ("option '%s'"):format(fault.path) or "argument 'options'"
+        return nil, ("%s: %s must be a table, got %s"):format(where, what, fault.got)
+    elseif fault.kind == "unknown" then
+        local prefix = fault.within ~= "" and fault.within .. "." or ""
+        return nil, ("%s: unknown option '%s%s' (known: %s)"):format(where, prefix, show_key(fault.key),
+            table.concat(fault.known, ", "))
+    elseif fault.kind == "missing" then
+        return nil, ("%s: option '%s' is missing"):format(where, fault.path)
     end
-    local prefix = path and path .. "." or ""
-    local unknown = unknown_key(given, schema)
-    if unknown then
-        return nil, ("%s: unknown option '%s%s' (known: %s)"):format(where, prefix, unknown,
-            table.concat(sorted_keys(schema), ", "))
-    end
-
-    local values = {}
-    for _, key in ipairs(sorted_keys(schema)) do
-        local rule, value = schema[key], given[key]
-        local full = prefix .. key
-        if rule.type == "table" then
-            local nested, message = options.check(where, value, rule.schema, full)
-            if not nested then return nil, message end
-            values[key] = nested
-        elseif value == nil then
-            if rule.required then return nil, ("%s: option '%s' is missing"):format(where, full) end
-            values[key] = rule.default
-        else
-            local kept, expected, shown = checkers[rule.type](value, rule)
-            if kept == nil then
-                return nil, ("%s: option '%s' must be %s, got %s"):format(where, full, expected,
-                    shown or options.show(value))
-            end
-            values[key] = kept
-        end
-    end
-    return values
+    return nil, ("%s: option '%s' must be %s, got %s"):format(where, fault.path, fault.expected, fault.got)
 end
 
 return options

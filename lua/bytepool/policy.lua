@@ -16,6 +16,7 @@
 
 local core = require "bytepool.core"
 local options = require "bytepool.options"
+local schemas = require "bytepool.policy.schemas"
 local tiers = require "bytepool.tiers"
 
 local policy = {}
@@ -23,23 +24,26 @@ local policy = {}
 -- Loaded at first use, for programs that have no need of them.
 local function part(name) return require("bytepool.policy." .. name) end
 
-local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
+local MAX_TIERS = core.max_tiers
 
 ---@alias bytepool.Size integer|string bytes, or a string such as "64KiB"
----@alias bytepool.Tiers bytepool.Size[]|fun(): bytepool.Size[]|bytepool.Policy
+---@alias bytepool.Tiers (bytepool.Size|bytepool.Tier)[]|fun(): (bytepool.Size|bytepool.Tier)[]|bytepool.Policy
 ---@alias bytepool.Requests integer[]|table<integer, integer>|bytepool.Bucket[]|bytepool.Stats
+
+--- A tier with limits of its own.
+---@class bytepool.Tier
+---@field size bytepool.Size
+---@field max_idle? bytepool.Size bytes of its blocks kept for reuse
+---@field max_bytes? bytepool.Size a quota on what its blocks take, in use and idle
+---@field max_waste? number 0 to 1: a request that would leave a larger share of a block unused is served alone
 
 --- A policy as a table.
 ---@class bytepool.Policy
----@field sizes fun(self: bytepool.Policy): bytepool.Size[] the tiers, strictly rising
+---@field sizes fun(self: bytepool.Policy): (bytepool.Size|bytepool.Tier)[] the tiers, strictly rising
 ---@field name? string
 
-local function made(name, sizes)
-    return {name = name, sizes = function()
-        local copy = {}
-        for i, size in ipairs(sizes) do copy[i] = size end
-        return copy
-    end}
+local function made(name, sizes, limits)
+    return {name = name, sizes = function() return tiers.join(sizes, limits or {}) end}
 end
 
 -- Whom the errors blame: the caller of the function of this file that calls it.
@@ -58,27 +62,18 @@ local function by_series(name, given, schema)
 end
 
 local function listed(name, given, argument)
-    local sizes, fault = tiers.list(given, tiers.MOST, argument)
-    if not sizes then error(("%s: %s"):format(name, fault), 3) end
-    return sizes
+    local sizes, limits = tiers.list(given, tiers.MOST, argument)
+    if not sizes then error(("%s: %s"):format(name, limits), 3) end
+    return sizes, limits
 end
-
-local function size_rule(default)
-    return {type = "size", min = 1, max = MAX_SIZE, default = default, required = default == nil}
-end
-
-local count_rule = {type = "integer", min = 1, max = MAX_TIERS}
-local align_rule = {type = "size", min = 1, max = 2 ^ 30, default = 1}
 
 -- ---- ready ones --------------------------------------------------------------
-
-local powers = {from = size_rule(128), to = size_rule(2097152)}
 
 --- Powers of two: 512, 1024, 2048, ...
 ---@param given? {from?: bytepool.Size, to?: bytepool.Size} powers of two; default 128 to "2MiB"
 ---@return bytepool.Policy
 function policy.power_of_two(given)
-    local made_of = by_series("power_of_two", given, powers)
+    local made_of = by_series("power_of_two", given, schemas.power_of_two)
     return made_of
 end
 
@@ -86,7 +81,7 @@ end
 ---@param given? {from?: bytepool.Size, to?: bytepool.Size} powers of two; default 128 to "2MiB"
 ---@return bytepool.Policy
 function policy.power_of_two_plus(given)
-    local made_of = by_series("power_of_two_plus", given, powers)
+    local made_of = by_series("power_of_two_plus", given, schemas.power_of_two_plus)
     return made_of
 end
 
@@ -96,18 +91,13 @@ function policy.stream()
     return made("stream", core.size_stream())
 end
 
-local steps = {from = size_rule(), to = size_rule(), step = size_rule()}
-
 --- Equal steps: from, from + step, and so on; the last is `to`, also where no step meets it.
 ---@param given {from: bytepool.Size, to: bytepool.Size, step: bytepool.Size}
 ---@return bytepool.Policy
 function policy.linear(given)
-    local made_of = by_series("linear", given, steps)
+    local made_of = by_series("linear", given, schemas.linear)
     return made_of
 end
-
-local ratios = {from = size_rule(), to = size_rule(), align = align_rule,
-    ratio = {type = "number", min = 1, max = 2 ^ 40, required = true}}
 
 --- Equal ratios: from, from * ratio, and so on, each rounded to a whole number and up to a multiple of
 -- `align`; the last is `to`. A request between two tiers wastes at most ratio - 1 of its length.
@@ -115,50 +105,48 @@ local ratios = {from = size_rule(), to = size_rule(), align = align_rule,
 --- align: default 1
 ---@return bytepool.Policy
 function policy.geometric(given)
-    local made_of = by_series("geometric", given, ratios)
+    local made_of = by_series("geometric", given, schemas.geometric)
     return made_of
 end
-
-local pages = {to = size_rule(), page = size_rule(4096), from = {type = "size", min = 1, max = MAX_SIZE}}
 
 --- Each multiple of the page from `from` to `to`, which are rounded up to such.
 ---@param given {to: bytepool.Size, from?: bytepool.Size, page?: bytepool.Size} from: default one page;
 --- page: default 4096
 ---@return bytepool.Policy
 function policy.page_multiples(given)
-    local made_of = by_series("page_multiples", given, pages)
+    local made_of = by_series("page_multiples", given, schemas.page_multiples)
     return made_of
 end
 
 -- ---- composing ---------------------------------------------------------------
 
---- All sizes of several policies. They run here.
+--- All sizes of several policies. They run here. A tier that several have with limits gets those of the last.
 ---@param ... bytepool.Tiers at least one
 ---@return bytepool.Policy
 function policy.merge(...)
-    local arrays = {}
+    local arrays, limits = {}, {}
     if select("#", ...) == 0 then error("merge: takes at least one policy or array of sizes", 2) end
     for i = 1, select("#", ...) do
-        arrays[i] = listed("merge", (select(i, ...)), tostring(i))
+        local sizes, own = listed("merge", (select(i, ...)), tostring(i))
+        arrays[i] = sizes
+        for bytes, entry in pairs(own) do limits[bytes] = entry end
     end
-    return made("merge", part("series").union(arrays))
+    return made("merge", part("series").union(arrays), limits)
 end
-
-local caps = {tiers = count_rule, to = {type = "size", min = 1, max = MAX_SIZE}}
 
 --- No more than so many tiers, no tier above a size, or both. Where there are too many tiers, those go whose
 -- next larger one is nearest in proportion, and the largest stays. Where there are too large ones, the limit
--- takes their place. The policy runs here.
+-- takes their place. Tiers that stay keep their limits. The policy runs here.
 ---@param given_policy bytepool.Tiers of up to 4096 sizes
 ---@param limit integer|{tiers?: integer, to?: bytepool.Size} 1 to 64 tiers, or a table
 ---@return bytepool.Policy
 function policy.cap(given_policy, limit)
     if limit == nil then error("cap: argument 'limit' must be a number of tiers or a table, got nil", 2) end
-    local values = checked("cap", type(limit) == "table" and limit or {tiers = limit}, caps)
-    local sizes = listed("cap", given_policy, "policy")
+    local values = checked("cap", type(limit) == "table" and limit or {tiers = limit}, schemas.cap)
+    local sizes, limits = listed("cap", given_policy, "policy")
     if values.to then sizes = part("series").below(sizes, values.to) end
     if values.tiers then sizes = part("series").thin(sizes, values.tiers) end
-    return made("cap", sizes)
+    return made("cap", sizes, limits)
 end
 
 --- The sizes that a policy gives, looked through as a pool does it.
@@ -190,8 +178,6 @@ local function read_samples(name, given)
     return read
 end
 
-local fit_schema = {align = align_rule, max_waste = {type = "number", min = 0, max = 2 ^ 40}}
-
 --- The tiers that waste least for these requests, of all there are: the sum of tier - size over all of them is
 -- the least possible. The largest holds the largest request. Exact while requests * largest size stays below
 -- 2^53. Time goes with distinct sizes * tiers, memory with distinct sizes.
@@ -208,7 +194,7 @@ function policy.fit(requests, n, given)
         error(("fit: argument 'n' must be a whole number from 1 to %d, got %s"):format(MAX_TIERS,
             options.show(n)), 2)
     end
-    local values = checked("fit", given, fit_schema)
+    local values = checked("fit", given, schemas.fit)
     local read = read_samples("fit", requests)
     local sizes = part("fit").best(read, n, values.align, values.max_waste)
     return sizes, part("predict")(read, sizes)
@@ -225,16 +211,11 @@ function policy.predict(requests, given)
     return part("predict")(read, sizes)
 end
 
-local fitted_schema = {
-    samples = {type = "any", required = true}, align = align_rule, max_waste = fit_schema.max_waste,
-    tiers = {type = "integer", min = 1, max = MAX_TIERS, required = true},
-}
-
 --- The tiers of `policy.fit`.
 ---@param given {samples: bytepool.Requests, tiers: integer, align?: bytepool.Size, max_waste?: number}
 ---@return bytepool.Policy
 function policy.fitted(given)
-    local values = checked("fitted", given, fitted_schema)
+    local values = checked("fitted", given, schemas.fitted)
     local read = read_samples("fitted", values.samples)
     return made("fitted", part("fit").best(read, values.tiers, values.align, values.max_waste))
 end

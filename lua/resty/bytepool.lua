@@ -1,49 +1,41 @@
---- bytepool for OpenResty.
+--- Shared buffers for OpenResty and other nginx with the Lua module.
+--
+--     init_by_lua_block { assert(require("resty.bytepool").init()) }
 --
 --     local bp = require "resty.bytepool"
+--     local buf = bp.request(4096)      -- goes back when the request ends
+--     bp.send(buf:set_string(1, "hello"))
+--
+-- A worker is a process with pools of its own: nothing here reaches another worker, but for the figures
+-- of `bp.totals` and the reports on it. A mistake in an argument raises an error with the line that made it; what fails
+-- at run time returns `nil, message`.
 --
 -- Since 0.1.0.
 -- @module resty.bytepool
 
 local bytepool = require "bytepool"
 
-local bp = {_VERSION = bytepool._VERSION}
+local bp = {}
 
--- Which part has a function: loaded when it is first used.
+--- Version of the library, such as "0.1.0".
+bp._VERSION = bytepool._VERSION
+
+-- Function -> the file in resty/bytepool that has it, loaded when it is first asked for.
 local parts = {
+    init = "worker", pool = "worker",
     request = "request", keep = "request",
+    body = "body", receive = "body", receive_into = "body",
     send = "send", flush = "send", pending = "send", send_stats = "send",
     serve = "serve",
+    channel = "channel",
+    stats = "report", vars = "report", metrics = "report", html = "report",
+    totals = "totals", publish = "totals",
 }
 
-local pools = {}
-
---- The worker's pool of that name, made from sizes or found again.
----@param config? integer[] sizes of its tiers
----@param name? string default "default"
----@return bytepool.Pool|nil pool
----@return string? message
-function bp.init(config, name)
-    name = name or "default"
-    local pool, message = bytepool.open(name)
-    if not pool then
-        pool, message = bytepool.new_pools(config or bytepool.size_power_of_two(), {name = name})
-    end
-    pools[name] = pool
-    return pool, message
-end
-
---- The worker's pool.
----@param name? string default "default"
----@return bytepool.Pool
-function bp.pool(name)
-    return pools[name or "default"] or assert(bp.init(nil, name))
-end
-
-return setmetatable(bp, {__index = function(_, key)
-    local part = parts[key]
+return setmetatable(bp, {__parts = parts, __index = function(_, name)
+    local part = parts[name]
     if not part then return nil end
-    local value = require("resty.bytepool." .. part)[key]
-    rawset(bp, key, value)
-    return value
+    local fn = require("resty.bytepool." .. part)[name]
+    rawset(bp, name, fn)
+    return fn
 end})

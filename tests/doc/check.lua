@@ -51,13 +51,16 @@ end
 
 local object_pool = bytepool.new_pool(function() return {} end)
 local tables = {}
-for _, name in ipairs { "TierStats", "Stats", "Leak", "Bucket" } do tables["bytepool.Pool." .. name] = true end
+for _, name in ipairs { "TierStats", "Stats", "Leak", "Bucket", "Tick", "Change" } do
+  tables["bytepool.Pool." .. name] = true
+end
 
-local modules = { _VERSION = true, ffi_bodies = true, report = true, policy = true, Options = true, Pacing = true }
+local modules = { _VERSION = true, ffi_bodies = true, report = true, policy = true, Options = true, Pacing = true,
+  Config = true }
 compare("modules/bytepool", "", bytepool, modules)
 compare("modules/bytepool.report", "", bytepool.report)
 compare("modules/bytepool.policy", "", bytepool.policy,
-  { Policy = true, Prediction = true, Simulation = true, Retune = true, Adaptive = true })
+  { Policy = true, Tier = true, Prediction = true, Simulation = true, Retune = true, Adaptive = true })
 compare("modules/bytepool.pressure", "", require "bytepool.pressure")
 compare("modules/bytepool.object_pool", "", { new_pool = bytepool.new_pool })
 compare("classes/bytepool.Pool", "bytepool.Pool:", core.pool_methods, tables)

@@ -124,9 +124,42 @@ op(5, "close", function() -- close, by one of three names
   if attempt(true, name, M.caller(from, name), pool.ud) then pool.open = false end
 end)
 
-op(6, "forget pool", function() -- a pool is forgotten
-  local slot = byte() % 3 + 1
-  if M.pools[slot] then M.pools[slot] = nil end
+-- Tiers and limits of a pool that runs, by a byte. What a finalizer changes meanwhile is seen behind it.
+local function change(pool)
+  local how = byte()
+  local good, calls = pool.open, M.disturbed
+  if how < 128 then -- configure
+    local new = sizes_good[how % 5 + 1]
+    if how % 16 == 15 then new, good = sizes_bad[how % #sizes_bad + 1], false end
+    if how % 4 == 1 and good then
+      new = { tiers = { { size = new[1], max_idle = 2 ^ (how % 24), max_waste = how / 128 } },
+        limits = { idle = 2 ^ 26, waste = how % 8 / 8, decay = how % 3 / 1000, pressure = false } }
+    end
+    local done, report, message = attempt(good, "configure", M.caller(pool_methods, "configure"), pool.ud, new,
+      { dry_run = how % 16 >= 8 })
+    if done and report then
+      must(report.dry_run == (how % 16 >= 8) and type(report.text) == "string", "configure: an odd report")
+    elseif done then
+      must(message == "too many tiers of earlier tables still have buffers", "configure: %s", M.show(message))
+    end
+  elseif how < 176 then
+    local done, report, message = attempt(good, "rollback", M.caller(pool_methods, "rollback"), pool.ud)
+    must(not done or report or type(message) == "string", "rollback: neither report nor message")
+  elseif how < 224 then
+    attempt(good, "tick", M.caller(pool_methods, "tick"), pool.ud)
+  else
+    local done, bytes = attempt(good, "shrink", M.caller(pool_methods, "shrink"), pool.ud, 2 ^ (how % 30))
+    must(not done or type(bytes) == "number", "shrink's result")
+  end
+  if pool.open and M.disturbed == calls then attempt(true, "settings", pool_call "settings", pool.ud) end
+  if pool.open then pool.sizes = pool_methods.get_available_sizes(pool.ud) end
+end
+
+op(6, "forget pool or change", function()
+  local b = byte()
+  local slot = b % 3 + 1
+  if b >= 128 and M.pools[slot] then return change(M.pools[slot]) end
+  M.pools[slot] = nil
 end)
 
 -- A listener runs an operation wherever something is told, as a bomb does (misuse.lua), and may raise.

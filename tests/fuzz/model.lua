@@ -270,7 +270,9 @@ local function compare_tiers(s)
     same(t.owned == t.in_use + t.idle and t.idle == t.cached + t.depot, "owned = in_use + idle")
     get, put, in_use = get + t.get, put + t.put, in_use + t.in_use
   end
-  same(get == s.total_get and put == s.total_put, "totals")
+  local gone = s.drained -- tiers that a change took away
+  same(gone.get == gone.put and gone.get == gone.hit + gone.miss, "drained tiers")
+  same(get + gone.get == s.total_get and put + gone.put == s.total_put, "totals")
   same(in_use + s.discarded - s.discarded_put == s.in_use, "in_use of a pool")
 end
 

@@ -259,6 +259,23 @@ local scenes = {
     kept:release()
     assert(not ok)
   end },
+  { "load_config", function()
+    local config, message = bytepool.load_config [[
+      return { tiers = policy.merge({ 100 }, function() return { 200, "1KiB" } end), limits = { idle = "1MiB" },
+        region_size = "8MiB",
+        on_tick = function(stats, p) return p:add(stats.n, { 2 })[1] + #policy.sizes({ 1 }) end }]]
+    -- The sandbox says that memory ran out by a message, a number of its own by an error.
+    if not config then error(message, 0) end
+    assert(#config.tiers == 3)
+    local ok, sum = config.on_tick({ n = 1 }, { add = function(a, b) return { a + b[1] } end })
+    if not ok then error(sum, 0) end
+    assert(sum == 4)
+    local faults = select(2, bytepool.load_config "return { tiers = { 2, 1 },\nlimit = 5 }")
+    if not faults:find "tiers%[2%]: expected a size above 2" then error(faults, 0) end
+    local p = bytepool.new_pools(config)
+    watch(p)
+    p:close()
+  end },
   { "raw", function()
     if not raw then return end
     for i = 1, MANY do
@@ -282,6 +299,7 @@ function script.prepare(i)
   if i == 0 or scenes[i][1] == "require" then return end
   bytepool = require "bytepool"
   raw = try_raw()
+  if scenes[i][1] == "load_config" then require "bytepool.config" end -- its text takes thousands of requests
   pool = new()
   objects = bytepool.new_pool(function() return {} end)
   if jit then jit.off() end

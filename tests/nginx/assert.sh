@@ -47,7 +47,7 @@ all_given_back() { # name [seconds]
 # No worker died, and nothing in the log that the tests did not plant.
 log_is_clean() {
   equal "the workers" "$(nginx_workers | sort)" "$first_workers"
-  grep -vE '\[(notice|info)\]|lua_code_cache is off|planted error|^stack traceback:|^coroutine [0-9]+:|^	' "$dir/error.log" >"$dir/unexpected"
+  grep -vE '\[(notice|info)\]|lua_code_cache is off|'"${log_expects:-planted error}"'|planted error|^stack traceback:|^coroutine [0-9]+:|^	' "$dir/error.log" >"$dir/unexpected"
   equal "the error log" "$(head -n 5 "$dir/unexpected" | cut -c 1-300)" ""
 }
 

@@ -59,7 +59,7 @@ nginx_write_conf() { # workers directives
   printf '%s\n' "$(nginx_modules)" "$user" "$2" >"$dir/main.conf"
   sed -e "s,@DIR@,$dir,g; s,@ROOT@,$nginx_root,g; s,@BUILD@,$nginx_build,g; s,@PORT@,$port,g; s,@WORKERS@,$1,g" \
     -e "s,@PORT1@,$((port + 1)),; s,@PORT2@,$((port + 2)),; s,@PORT3@,$((port + 3)),; s,@PORT4@,$((port + 4))," \
-    -e "/@DIRECTIVES@/{r $dir/main.conf" -e 'd}' "$nginx_root/tests/nginx/nginx.conf.in" >"$dir/nginx.conf"
+    -e "/@DIRECTIVES@/{r $dir/main.conf" -e 'd}' "$nginx_root/tests/nginx/${nginx_template:-nginx.conf.in}" >"$dir/nginx.conf"
 }
 
 nginx_start() { # folder workers directives wrapper...

@@ -15,7 +15,7 @@ local Pool = {}
 ---@param n integer bytes, 0 to 2^40; above the largest tier it is allocated alone
 ---@param tag? string for reports on leaks, beside the line of the call
 ---@return bytepool.Buffer|nil buffer
----@return string? message "out of memory"
+---@return string? message "out of memory", or "over quota: ..." with the figures and whose max_bytes it was
 function Pool:get_buffer(n, tag) end
 
 --- The same, for one owner who gives it back with put.
@@ -71,6 +71,61 @@ function Pool:prewarm(counts) end
 ---@return integer bytes
 function Pool:trim() end
 
+--- The same until no more than so many bytes idle behind the threads' caches.
+---@param idle integer bytes
+---@return integer bytes given back
+function Pool:shrink(idle) end
+
+--- What a tick did. Each field is there where that was done.
+---@class bytepool.Tick
+---@field decayed? integer bytes of idle blocks given back because nobody had needed them
+---@field level? number of memory pressure, above 0 to 1
+---@field why? string where it came from
+---@field shrunk? integer bytes given back for it
+---@field retuned? bytepool.Change what `adaptive` changed; with `why`
+---@field on_tick? boolean whether it was called
+---@field fault? string what the user's functions raised, with file:line; the other parts were done all the same
+
+--- The work that is due: idle memory decays, memory pressure is heeded, `adaptive` looks at the traffic, `on_tick` is
+-- called with a snapshot and the pool. For a timer of the program's, once a second. The system's pressure is read at
+-- most once a second, for all pools of the Lua state. Functions of the user run in a coroutine of their own
+-- and can not yield; a tick within one returns nil.
+---@return bytepool.Tick|nil done nil where nothing was due
+function Pool:tick() end
+
+--- What pool:configure did, or would do.
+---@class bytepool.Change
+---@field generation integer of the settings that the pool now has
+---@field dry_run boolean
+---@field added integer[] sizes of tiers
+---@field removed {size: integer, in_use: integer, idle_bytes: integer}[] these drain
+---@field kept integer[] with their blocks and counters
+---@field changed table<string, {from: any, to: any}> other values by their key in a config, such as "limits.bytes";
+--- nil is none, and functions are told as "a function"
+---@field text string all of it, to read
+
+--- Gives a pool that runs other tiers and limits. Buffers that are out stay valid, tiers that vanish drain, counters
+-- go on. A config is the whole: what it leaves out is the default again, but not what is fixed when a pool is made
+-- (name, recent, zero, debug, region_size), which may be left out and not differ. Tiers alone leave all else as it is.
+-- All or nothing. Tiers and limits are the pool's, of whatever Lua state; on_tick, adaptive, pressure and leaks are
+-- those of this userdata and its state.
+---@param new bytepool.Config|bytepool.Tiers
+---@param options? {dry_run?: boolean} dry_run: only the checks and the report
+---@return bytepool.Change|nil change
+---@return string? message too many tiers of earlier tables have buffers out, or out of memory
+function Pool:configure(new, options) end
+
+--- Goes back to what the last change replaced, whoever made it; once more goes forth again. on_tick, adaptive,
+-- pressure and leaks go back where this userdata made that change.
+---@param options? {dry_run?: boolean}
+---@return bytepool.Change|nil change
+---@return string? message "there is nothing to roll back to"; or as of configure
+function Pool:rollback(options) end
+
+--- What the pool goes by, as a config that configure and new_pools take.
+---@return bytepool.Config config a new table
+function Pool:settings() end
+
 ---@alias bytepool.LeakLevel
 ---| "off" nothing is remembered, at no cost
 ---| "simple" of 1 handle in 128 which line got it
@@ -120,6 +175,9 @@ function Pool:close() end
 ---@field peak_in_use integer sampled: the highest that snapshots and slow gets saw, never above the true peak
 ---@field peak_owned integer highest owned so far, exact
 ---@field collected integer handles that the collector gave back
+---@field max_idle? integer its own limit
+---@field max_bytes? integer its own limit
+---@field draining? boolean true where the tier has left the table and waits for its last buffer
 
 --- Requests of a length up to le and above the le before.
 ---@class bytepool.Bucket
@@ -131,9 +189,9 @@ function Pool:close() end
 ---@field name string
 ---@field pools table<integer, bytepool.TierStats> by tier size
 ---@field requests integer = total_get + discarded
----@field total_get integer over all tiers
+---@field total_get integer over all tiers, drained ones too
 ---@field total_put integer
----@field discarded integer requests above the largest tier
+---@field discarded integer requests that no tier served: above the largest, or by max_waste
 ---@field discarded_put integer of those, given back
 ---@field discarded_bytes integer their lengths, summed
 ---@field in_use integer live buffers, oversize ones too
@@ -145,6 +203,14 @@ function Pool:close() end
 ---@field trimmed_bytes integer given back to the system, summed
 ---@field exported integer tokens that nobody imported yet
 ---@field max_idle integer the option
+---@field max_bytes? integer the option
+---@field max_waste? number the option
+---@field decay number the option, seconds
+---@field generation integer of the settings: 1, and one more with each change
+---@field over_quota integer gets that a max_bytes refused; a buffer that grows tries twice
+---@field decayed_bytes integer of trimmed_bytes, by ticks
+---@field drained {tiers: integer, get: integer, put: integer, hit: integer, miss: integer, asked_bytes: integer,
+--- waste_bytes: integer, collected: integer} sums of tiers that left the table and have nothing out any more
 ---@field threads integer thread caches
 ---@field pinned_bytes integer of blocks that only slices of this Lua state hold, what these do not show
 ---@field overruns integer blocks written behind their end, of a pool with the option debug
@@ -162,7 +228,8 @@ function Pool:close() end
 ---@field double_releases integer releases of dead buffers and raw pointers that were refused
 ---@field uptime number seconds since the pool was made
 ---@field time integer unix time of the snapshot, seconds
----@field histogram bytepool.Bucket[] lengths of all requests, rising; a tier's size ends a bucket
+---@field histogram bytepool.Bucket[] lengths of all requests, rising; a tier's size ends a bucket. Requests before
+--- a change of the tiers are in plain buckets, 8 to a power of two
 ---@field recent_lengths integer[] lengths of the last requests, oldest first
 
 --- A snapshot: a new plain table.

@@ -9,6 +9,42 @@ local delta = {}
 
 local counters = families.counters
 
+-- What `drained` had before: its own, and what the tiers that have gone since had then.
+local function drained_before(new, old)
+    local before = {}
+    for name in pairs(counters.drained) do
+        before[name] = old.drained and old.drained[name] or 0
+        for size, tier in pairs(name ~= "tiers" and old.pools or {}) do
+            local now = new.pools[size]
+            if not now or (now.get or 0) < (tier.get or 0) then before[name] = before[name] + (tier[name] or 0) end
+        end
+    end
+    return before
+end
+
+-- A bucket's bound among those that all pools have, 8 to a power of two: only by these can two histograms be
+-- compared whose tiers differ, for the requests of earlier tiers are kept by them.
+local function coarse(le)
+    local above = le - 1
+    if above < 16 then return le end
+    local step = 1
+    while 16 * step <= above do step = 2 * step end
+    return (math.floor(above / step) + 1) * step
+end
+
+local function coarsened(histogram)
+    local merged = {}
+    for _, bucket in ipairs(histogram) do
+        local le, last = coarse(bucket.le), merged[#merged]
+        if last and last.le == le then
+            last.count = last.count + bucket.count
+        else
+            merged[#merged + 1] = {le = le, count = bucket.count}
+        end
+    end
+    return merged
+end
+
 -- Each counter once: fn(counts, name, value, earlier value). Records of leaks and buckets of the
 -- histogram are matched by what they are of.
 local function each_counter(new, old, fn)
@@ -25,6 +61,7 @@ local function each_counter(new, old, fn)
         among(counters.tier, tier, before)
     end
     if new.gc then among(counters.gc, new.gc, old and old.gc) end
+    if new.drained then among(counters.drained, new.drained, old and drained_before(new, old)) end
 
     local function records(field, key_of)
         local before = {}
@@ -71,6 +108,9 @@ local function subtract(new, old)
     if old and began_since(new, old) then
         new.restarted = true
         old = nil
+    end
+    if old and new.histogram and old.histogram and new.generation ~= old.generation then
+        new.histogram, old.histogram = coarsened(new.histogram), coarsened(old.histogram)
     end
     each_counter(new, old, function(counts, name, value, earlier)
         counts[name] = math.max(value - earlier, 0)

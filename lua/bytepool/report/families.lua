@@ -6,7 +6,7 @@
 --
 --     tier = {...}   of each tier, under the label `tier`; several go by the family's `label`
 --     pool = {...}   of the pool; beside `tier`: where no tier has the number
---     gc = {...}     of snapshot.gc
+--     gc = {...}     of snapshot.gc; so is `drained`
 --     read = fn      fn(snapshot, add) calls add(labels, value [, suffix])
 --
 -- Since 0.1.0.
@@ -92,6 +92,19 @@ families.list = {
         help = "The most bytes in use at once, as sampled."},
     {name = "max_idle_bytes", type = "gauge", unit = "bytes", pool = {"max_idle"},
         help = "Bytes that may be kept for reuse."},
+    {name = "max_bytes", type = "gauge", unit = "bytes", pool = {"max_bytes"},
+        help = "The quota on bytes owned."},
+    {name = "max_waste_ratio", type = "gauge", unit = "ratio", pool = {"max_waste"},
+        help = "The largest share of a block that a request may leave unused."},
+    {name = "decay_seconds", type = "gauge", unit = "seconds", pool = {"decay"},
+        help = "Seconds after which idle memory that nobody needed goes back to the system."},
+    {name = "tier_max_idle_bytes", type = "gauge", unit = "bytes", tier = {"max_idle"},
+        help = "Bytes of a tier that may be kept for reuse."},
+    {name = "tier_max_bytes", type = "gauge", unit = "bytes", tier = {"max_bytes"},
+        help = "The quota on bytes of a tier."},
+    {name = "settings_generation", type = "gauge", pool = {"generation"},
+        help = "Changes of the pool's settings, and 1."},
+    {name = "over_quota", type = "counter", pool = {"over_quota"}, help = "Gets that a quota refused."},
     {name = "reserved_bytes", type = "gauge", unit = "bytes", pool = {"reserved_bytes"},
         help = "Address space under the pool."},
     {name = "resident_bytes", type = "gauge", unit = "bytes", pool = {"resident_bytes"},
@@ -108,6 +121,19 @@ families.list = {
         help = "Bytes of the blocks that the garbage collector gave back."},
     {name = "trimmed_bytes", type = "counter", unit = "bytes", pool = {"trimmed_bytes"},
         help = "Bytes that trims gave back to the system."},
+    {name = "decayed_bytes", type = "counter", unit = "bytes", pool = {"decayed_bytes"},
+        help = "Bytes of those that went because nobody had needed them for a while."},
+    {name = "drained_tiers", type = "counter", drained = {"tiers"},
+        help = "Tiers that left the tier table and have nothing out any more."},
+    {name = "drained_gets", type = "counter", drained = {"hit", "miss"}, label = "result",
+        help = "Requests that those tiers served."},
+    {name = "drained_puts", type = "counter", drained = {"put"}, help = "Blocks that came back to those tiers."},
+    {name = "drained_asked_bytes", type = "counter", unit = "bytes", drained = {"asked_bytes"},
+        help = "Bytes that the requests which those tiers served asked for."},
+    {name = "drained_waste_bytes", type = "counter", unit = "bytes", drained = {"waste_bytes"},
+        help = "Bytes of their blocks beyond what requests asked for."},
+    {name = "drained_collected", type = "counter", drained = {"collected"},
+        help = "Their blocks that the garbage collector gave back."},
     {name = "returned_bytes", type = "counter", unit = "bytes", pool = {"returned_bytes"},
         help = "Bytes given back to the system."},
     {name = "trims", type = "counter", pool = {"trims"}, help = "Trims."},
@@ -142,7 +168,7 @@ families.list = {
 }
 
 -- Counters that are sums of what the families read, and so in none of them.
-local counters = {pool = {total_get = true, total_put = true}, tier = {get = true}, gc = {}}
+local counters = {pool = {total_get = true, total_put = true}, tier = {get = true}, gc = {}, drained = {get = true}}
 for _, family in ipairs(families.list) do
     if family.type == "counter" then
         for place, names in pairs(counters) do
@@ -192,9 +218,9 @@ function families.samples(family, snapshot)
     if family.read then
         family.read(snapshot, add)
     elseif not (family.tier and read_tiers(family, snapshot, add)) then
-        for place, from in pairs {pool = snapshot, gc = snapshot.gc or {}} do
+        for place, from in pairs {pool = snapshot, gc = snapshot.gc or {}, drained = snapshot.drained or {}} do
             for _, name in ipairs(family[place] or {}) do
-                if from[name] then add({}, from[name]) end
+                if from[name] then add(family.label and {family.label, name} or {}, from[name]) end
             end
         end
     end

@@ -32,7 +32,7 @@ end
 
 -- Bytes: rounded, to be read in a row.
 local function cell(key, value)
-    if key == "seconds" then return data(key, value, units.number(value)) end
+    if key == "seconds" or key == "max_waste" or key == "decay" then return data(key, value, units.number(value)) end
     return data(key, value, is_bytes(key) and units.rounded(value) or nil)
 end
 
@@ -46,14 +46,16 @@ end
 local TOTALS = {
     "requests", "total_get", "total_put", "discarded", "discarded_put", "discarded_bytes",
     "in_use", "in_use_bytes", "idle_bytes", "owned_bytes", "peak_owned_bytes", "peak_in_use_bytes",
-    "resident_bytes", "pinned_bytes", "reserved_bytes", "max_idle", "asked_bytes", "waste_bytes",
-    "trimmed_bytes", "returned_bytes", "trims", "collected", "collected_bytes", "exported", "threads",
+    "resident_bytes", "pinned_bytes", "reserved_bytes", "max_idle", "max_bytes", "max_waste", "decay",
+    "generation", "over_quota", "asked_bytes", "waste_bytes", "trimmed_bytes", "decayed_bytes",
+    "returned_bytes", "trims", "collected", "collected_bytes", "exported", "threads",
     "double_releases", "overruns", "late_writes",
 }
 local TIER_COLUMNS = {
     "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached", "depot",
-    "asked_bytes", "waste_bytes", "collected", "peak_in_use", "peak_owned",
+    "asked_bytes", "waste_bytes", "collected", "peak_in_use", "peak_owned", "max_idle", "max_bytes",
 }
+local DRAINED = {"tiers", "get", "put", "hit", "miss", "asked_bytes", "waste_bytes", "collected"}
 local GC = {"held_bytes", "budget_bytes", "limit_bytes", "steps", "full", "cycles", "seconds"}
 -- Figures that should be 0.
 local FAULTS = {double_releases = true, overruns = true, late_writes = true}
@@ -97,8 +99,8 @@ local function tier_table(tiers, add)
         local tier = tiers[size]
         local owned = (tier.owned or 0) * size
         local bar = span("use", (tier.in_use or 0) * size, most) .. span("idle", (tier.idle or 0) * size, most)
-        add(('<tr data-tier="%s"><th data-name="size">%s</th><td class="bar words">%s</td>'):format(
-            units.count(size), grouped(size), bar))
+        add(('<tr data-tier="%s"><th data-name="size">%s%s</th><td class="bar words">%s</td>'):format(
+            units.count(size), grouped(size), tier.draining and " <small>draining</small>" or "", bar))
         add(('<td data-name="bytes owned">%s</td>'):format(units.rounded(owned) or grouped(owned)))
         for _, name in ipairs(columns) do
             local value = tier[name]
@@ -194,6 +196,10 @@ local function pool_section(entry, add)
     if facts then add(facts) end
     definitions(snapshot, TOTALS, "", add)
     tier_table(snapshot.pools, add)
+    if snapshot.drained and snapshot.drained.tiers ~= 0 then
+        add("<h3>Tiers that are gone</h3>")
+        definitions(snapshot.drained, DRAINED, "drained.", add)
+    end
     recent_chart(snapshot.recent_lengths, add)
     histogram_table(snapshot.histogram, add)
     leak_table(snapshot, add)

@@ -106,6 +106,7 @@ local function copy_tiers(from)
         local fault
         copy[size], fault = copy_numbers(tier, ("pools[%s]"):format(units.count(size)))
         if not copy[size] then return nil, fault end
+        if tier.draining == true then copy[size].draining = true end
     end
     return copy
 end
@@ -134,9 +135,11 @@ local function copy_snapshot(from)
         rising, fault = check_rising(copy.histogram)
         if not rising then return nil, fault end
     end
-    if from.gc ~= nil then
-        copy.gc, fault = copy_numbers(from.gc, "gc")
-        if not copy.gc then return nil, fault end
+    for _, name in ipairs {"gc", "drained"} do
+        if from[name] ~= nil then
+            copy[name], fault = copy_numbers(from[name], name)
+            if not copy[name] then return nil, fault end
+        end
     end
     if from.restarted == true then copy.restarted = true end
     return copy

@@ -10,7 +10,7 @@ local count, bytes = units.count, units.bytes
 local RECENT_SHOWN = 8
 local COLUMNS = {
     "get", "put", "hit", "miss", "in_use", "owned", "idle", "cached", "depot",
-    "asked_bytes", "waste_bytes", "collected", "peak_in_use", "peak_owned",
+    "asked_bytes", "waste_bytes", "collected", "peak_in_use", "peak_owned", "max_idle", "max_bytes",
 }
 local RATE_COLUMNS = {"get", "miss"}
 
@@ -21,8 +21,10 @@ local TOTALS = {
     {"in_use", count}, {"in_use_bytes", bytes}, {"idle_bytes", bytes}, {"owned_bytes", bytes},
     {"peak_owned_bytes", bytes}, {"peak_in_use_bytes", bytes},
     {"reserved_bytes", bytes}, {"resident_bytes", bytes}, {"pinned_bytes", bytes}, {"max_idle", bytes},
+    {"max_bytes", bytes}, {"max_waste", units.number}, {"decay", units.seconds}, {"generation", count},
+    {"over_quota", count},
     {"asked_bytes", bytes}, {"waste_bytes", bytes},
-    {"trimmed_bytes", bytes}, {"returned_bytes", bytes}, {"trims", count},
+    {"trimmed_bytes", bytes}, {"decayed_bytes", bytes}, {"returned_bytes", bytes}, {"trims", count},
     {"collected", count}, {"collected_bytes", bytes},
     {"double_releases", count}, {"overruns", count}, {"late_writes", count},
     {"exported", count}, {"threads", count},
@@ -32,6 +34,12 @@ local TOTALS = {
 local GC = {
     {"held_bytes", bytes}, {"budget_bytes", bytes}, {"limit_bytes", bytes},
     {"steps", count}, {"full", count}, {"cycles", count}, {"seconds", units.number},
+}
+
+-- Of the tiers that are gone; a pool that never lost one says nothing of them.
+local DRAINED = {
+    {"tiers", count}, {"get", count}, {"put", count}, {"hit", count}, {"miss", count},
+    {"asked_bytes", bytes}, {"waste_bytes", bytes}, {"collected", count},
 }
 
 local function align(rows, lines, left)
@@ -59,6 +67,11 @@ local function tier_lines(tiers, rates, lines)
         rows[#rows + 1] = row
     end
     align(rows, lines)
+    local draining = {}
+    for _, size in ipairs(units.sizes(tiers)) do
+        if tiers[size].draining then draining[#draining + 1] = count(size) end
+    end
+    if #draining > 0 then lines[#lines + 1] = "draining: " .. table.concat(draining, ", ") end
 end
 
 local function recent_text(lengths)
@@ -119,12 +132,14 @@ local function pool_lines(entry, rates, lines, is_counter)
         end
     end
     if snapshot.recent_lengths then add("recent_lengths", recent_text(snapshot.recent_lengths)) end
-    if snapshot.gc then
-        for _, figure in ipairs(GC) do
-            local value = snapshot.gc[figure[1]]
-            if value then add("gc." .. figure[1], figure[2](value)) end
+    local function among(name, figures)
+        for _, figure in ipairs(figures) do
+            local value = snapshot[name][figure[1]]
+            if value then add(name .. "." .. figure[1], figure[2](value)) end
         end
     end
+    if snapshot.drained and snapshot.drained.tiers ~= 0 then among("drained", DRAINED) end
+    if snapshot.gc then among("gc", GC) end
     histogram_lines(snapshot.histogram or {}, lines)
     leak_lines(snapshot, lines)
 end

@@ -11,7 +11,6 @@ local config = {}
 
 local MAX_SIZE = 2 ^ 40
 local DEFAULT_IDLE = 2 ^ 28
-local SECONDS = {ms = 0.001, s = 1, min = 60, h = 3600}
 
 -- The parts that a model has no use for are looked through where a pool is made.
 local any = {type = "any"}
@@ -20,43 +19,17 @@ local share_rule = {type = "number", min = 0, max = 1}
 local schema = {
     tiers = {type = "any", required = true}, name = any, leaks = any, recent = any, zero = any, on_tick = any,
     adaptive = any, region_size = any, debug = {type = "boolean", default = false},
-    limits = {type = "table", schema = {idle = bytes_rule, bytes = bytes_rule, waste = share_rule, decay = any,
+    limits = {type = "table", schema = {idle = bytes_rule, bytes = bytes_rule, waste = share_rule,
+        decay = {type = "duration", max = 1e9},
         pressure = any}},
 }
-local tier_schema = {size = any, max_idle = bytes_rule, max_bytes = bytes_rule, max_waste = share_rule}
 
--- Seconds of 1.5 or "500ms"; false where it is neither.
-local function seconds_of(given)
-    if type(given) == "number" then return given >= 0 and given < math.huge and given end
-    local digits, unit = (type(given) == "string" and given or ""):match("^(%d+%.?%d*)(%a+)$")
-    return digits and SECONDS[unit] and tonumber(digits) * SECONDS[unit] or false
-end
-
--- Entries {size = ..., max_idle = ...} among the sizes: the sizes alone, and the limits by place.
-local function split(array)
-    local sizes, limits = {}, {}
-    for i, entry in ipairs(array) do
-        sizes[i] = entry
-        if type(entry) == "table" then
-            local limit, fault = options.check("tiers", entry, tier_schema, ("tiers[%d]"):format(i))
-            if not limit then return nil, (fault:gsub("^tiers: ", "")) end
-            sizes[i], limits[i] = entry.size, limit
-        end
-    end
-    return sizes, limits
-end
-
+-- Sizes, and the limits of those that have some by place.
 local function read_tiers(given)
-    if type(given) == "function" then given = given()
-    elseif tiers.is_policy(given) then given = given:sizes() end
-    local limits
-    if type(given) == "table" then
-        local sizes, found = split(given)
-        if not sizes then return nil, found end
-        given, limits = sizes, found
-    end
-    local sizes, fault = tiers.list(given, nil, "tiers")
-    if not sizes then return nil, fault end
+    local sizes, by_size = tiers.list(given, nil, "tiers")
+    if not sizes then return nil, by_size end
+    local limits = {}
+    for i, bytes in ipairs(sizes) do limits[i] = by_size[bytes] end
     return sizes, limits
 end
 
@@ -70,16 +43,11 @@ function config.read(given, defaults)
     local values, fault = options.check("config", is_config and given or {tiers = given}, schema)
     if not values then return nil, (fault:gsub("^config: ", "")) end
     local limits = values.limits
-    local decay = limits.decay and seconds_of(limits.decay)
-    if limits.decay and not decay then
-        return nil, ('option \'limits.decay\' must be seconds as a number or a string such as "10s", got %s'):format(
-            options.show(limits.decay, true))
-    end
     local sizes, of_tiers = read_tiers(values.tiers)
     if not sizes then return nil, of_tiers end
     defaults = defaults or {}
     return {sizes = sizes, limits = of_tiers, max_idle = limits.idle or size.of(defaults.idle) or DEFAULT_IDLE,
-        max_bytes = limits.bytes or size.of(defaults.bytes), max_waste = limits.waste, decay = decay or nil,
+        max_bytes = limits.bytes or size.of(defaults.bytes), max_waste = limits.waste, decay = limits.decay,
         debug = values.debug}
 end
 
