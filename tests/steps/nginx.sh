@@ -15,6 +15,7 @@ nginx_steps() {
   step count_one "nginx build" "$make" -j "$jobs" LUA=luajit module
   step count_checks "nginx bodies" nginx_test bodies
   step count_checks "nginx serve" nginx_test serve
+  step count_checks "nginx readme" nginx_test readme
   step count_checks "nginx storm" nginx_test storm 20000
   step count_checks "nginx stalled readers" nginx_test stalled
   step count_checks "nginx reload" nginx_test reload 20
