@@ -117,8 +117,6 @@ typedef struct bpl_ledge {
     bpl_tie *ties, *spare_ties;
     bpl_hold *first, *last, *spare_holds; /* in the order in which they were sent */
     const bpl_ngx_request *begun; /* the last that sent: of subrequests each begins by itself */
-    bp_buffer *copied;            /* held while a string is made of it, or NULL */
-    bp_pool *pool_of_copied;
 } bpl_ledge;
 
 typedef struct bpl_ngx_counts {
@@ -133,7 +131,6 @@ extern bpl_ngx_counts bpl_ngx_count;
 
 /* from nginx_keep.c */
 bpl_ledge *bpl_ledge_of(bpl_ngx_request *r); /* NULL: no memory */
-void bpl_ledge_drop(bpl_ledge *ledge);       /* what is held while it is copied */
 bool bpl_tie_to(bpl_ledge *ledge, bpl_handle *h);
 bool bpl_tied_to(const bpl_ledge *ledge, const bpl_handle *h);
 

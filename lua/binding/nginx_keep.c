@@ -97,14 +97,6 @@ bool bpl_tied_to(const bpl_ledge *ledge, const bpl_handle *h) {
 
 /* ---- what a request's pool has of ours ------------------------------------------ */
 
-void bpl_ledge_drop(bpl_ledge *ledge) {
-    bp_buffer *block = ledge->copied;
-    ledge->copied = NULL;
-    if (block != NULL) {
-        (void)bp_buffer_release(ledge->pool_of_copied, block);
-    }
-}
-
 /* The pool's memory goes after it. Of a handle that others retained only one reference goes. */
 static void pool_ends(void *data) {
     bpl_ledge *ledge = data;
@@ -118,7 +110,6 @@ static void pool_ends(void *data) {
         ledge->first = hold->next;
         bpl_hold_end(hold);
     }
-    bpl_ledge_drop(ledge);
 }
 
 bpl_ledge *bpl_ledge_of(bpl_ngx_request *r) {

@@ -95,40 +95,49 @@ static bpl_handle *check_buffer(lua_State *L) {
     return h;
 }
 
-/* Pushes bytes of the buffer as a string, which may run finalizers, and these release the handle
- * while its bytes are copied. A reference of the ledge's costs a twentieth of another handle. */
-static void push_bytes(lua_State *L, bpl_ledge *ledge, size_t from, size_t count) {
-    if (ledge == NULL || !BPL_COLLECTS_FIRST) {
-        bpl_handle *hold = BPL_COLLECTS_FIRST ? bpl_push_dead(L) : NULL;
-        (void)bpl_push_bytes(L, hold, from, count, "send");
-        return;
+/* What is held while a string is made of it. An error for want of memory leaves it here until the
+ * next. */
+static _Thread_local struct {
+    bp_pool *pool;
+    bp_buffer *block;
+} copied;
+
+static void drop_copied(void) {
+    bp_buffer *block = copied.block;
+    copied.block = NULL;
+    if (block != NULL) {
+        (void)bp_buffer_release(copied.pool, block);
     }
+}
+
+/* Pushes bytes of the buffer as a string, which may run finalizers, and these release the handle
+ * while its bytes are copied. A reference costs a twentieth of what another handle does. */
+static void push_bytes(lua_State *L, size_t from, size_t count) {
     const bpl_handle *h = check_buffer(L);
     if (count < 2) {
         char byte = count > 0 ? (char)h->data[from] : 0;
         lua_pushlstring(L, &byte, count);
         return;
     }
-    bpl_ledge_drop(ledge);
-    if (bp_buffer_retain(h->block) == BP_OK) {
-        ledge->pool_of_copied = h->ledger->pool;
-        ledge->copied = h->block;
+    drop_copied();
+    if (BPL_COLLECTS_FIRST && bp_buffer_retain(h->block) == BP_OK) {
+        copied.pool = h->ledger->pool;
+        copied.block = h->block;
     }
     (void)bpl_push_bytes(L, NULL, from, count, "send");
-    bpl_ledge_drop(ledge);
+    drop_copied();
 }
 
 /* Calls ngx.print with bytes of the buffer; what it returned, two values, is at the top then. */
-static bool print_bytes(lua_State *L, bpl_ledge *ledge, size_t from, size_t count) {
-    push_bytes(L, ledge, from, count); /* on top of the handle that it may have made */
+static bool print_bytes(lua_State *L, size_t from, size_t count) {
     lua_pushvalue(L, 4);
-    lua_insert(L, -2);
+    push_bytes(L, from, count);
     lua_call(L, 1, 2);
     return lua_toboolean(L, -2);
 }
 
-static int copy(lua_State *L, bpl_ledge *ledge, size_t from, size_t count) {
-    if (!print_bytes(L, ledge, from, count)) {
+static int copy(lua_State *L, size_t from, size_t count) {
+    if (!print_bytes(L, from, count)) {
         return 2;
     }
     bpl_ngx_count.copies++;
@@ -150,14 +159,14 @@ int bpl_nginx_send(lua_State *L) {
     const bpl_handle *h = check_buffer(L);
     size_t from, count = bpl_check_range(L, 2, h, "send", &from);
     const char *why;
-    bpl_ngx_request *r = bpl_ngx_current(L, &why);
+    bpl_ngx_request *r = (lua_Number)count < lua_tonumber(L, 5) ? NULL : bpl_ngx_current(L, &why);
     bpl_ledge *ledge = r != NULL ? bpl_ledge_of(r) : NULL;
     (void)bp_buffer_freeze(h->block);
-    if (ledge == NULL || (lua_Number)count < lua_tonumber(L, 5)) {
-        return copy(L, ledge, from, count);
+    if (ledge == NULL) {
+        return copy(L, from, count);
     }
     size_t first = ledge->begun != r && count > 0;
-    if (!print_bytes(L, ledge, from, first)) {
+    if (!print_bytes(L, from, first)) {
         return 2;
     }
     ledge->begun = r;
