@@ -89,7 +89,9 @@ function handlers.fetch()
     if not buf then return ngx.print("error: " .. message) end
     if ngx.var.arg_into then
         local joined = bp.keep(bp.pool():from_string "<")
-        local n, why, got = bp.receive_into(joined, function(most) return #buf > 0 and buf:get(math.min(most, #buf)) or nil end)
+        local n, why, got = bp.receive_into(joined, function(most)
+            return #buf > 0 and buf:get(math.min(most, #buf)) or nil
+        end)
         joined:put ">"
         assert(n and not why and not got)
         buf = joined
@@ -124,9 +126,8 @@ function handlers.stats()
     if ngx.var.arg_collect then collectgarbage() collectgarbage() end
     local pool = bp.pool(ngx.var.arg_pool)
     local s = pool:get_pool_stats()
-    ngx.print(("pid=%d in_use=%d in_use_bytes=%d idle_bytes=%d owned_bytes=%d tiers=%d generation=%d gets=%d kept_now=%d\n"):format(
-        ngx.worker.pid(), s.in_use, s.in_use_bytes, s.idle_bytes, s.owned_bytes, #pool:get_available_sizes(), s.generation,
-        s.total_get, bp.send_stats().kept_now))
+    ngx.print(("pid=%d in_use=%d idle_bytes=%d tiers=%d generation=%d gets=%d kept_now=%d\n"):format(ngx.worker.pid(),
+        s.in_use, s.idle_bytes, #pool:get_available_sizes(), s.generation, s.total_get, bp.send_stats().kept_now))
 end
 
 function handlers.ticks() ngx.print(ngx.shared.seen:get "ticks" or 0) end

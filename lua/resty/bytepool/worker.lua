@@ -48,7 +48,8 @@ local function beat(premature)
     for name, pool in pairs(known) do tick(name, pool) end
     local channel = package.loaded["resty.bytepool.channel"]
     if channel then channel.sweep() end
-    if channel and premature then channel.close_all() end
+    -- In a timer of its own: what is woken in this one waits for the next event of the worker.
+    if channel and premature then ngx.timer.at(0, channel.close_all) end
     if ngx.shared[worker.dict] then
         local done, why = require("resty.bytepool.totals").publish()
         if not done then complain(why) end
@@ -118,8 +119,8 @@ end
 ---@param config? string|bytepool.Config|bytepool.Tiers the path of a config file, from nginx's prefix on; a config; or
 --- tiers; default bytepool.size_power_of_two()
 ---@param name? string default: the config's, or "default"
----@param given? {interval?: number|string, dict?: string} of the worker, not of one pool: seconds between two ticks (1),
---- and the lua_shared_dict in which workers add up their figures ("bytepool", where there is one)
+---@param given? {interval?: number|string, dict?: string} of the worker, not of one pool: seconds between two ticks
+--- (default 1), and the lua_shared_dict in which workers add up their figures ("bytepool", where there is one)
 ---@return bytepool.Pool|nil pool
 ---@return string? message what is wrong with the file, or out of memory
 function worker.init(config, name, given)
