@@ -77,7 +77,8 @@ local function resty()
   package.loaded["resty.core.base"] = package.loaded["resty.core.base"] or stub()
   local bp, functions = require "resty.bytepool", {}
   for name in pairs(debug.getmetatable(bp).__parts) do functions[name] = bp[name] end
-  compare("modules/resty.bytepool", "bp.", functions, { _VERSION = true, SendStats = true, ChannelStats = true })
+  compare("modules/resty.bytepool", "bp.", functions,
+    { _VERSION = true, SendStats = true, ChannelStats = true, ServeOptions = true })
   for short, methods in pairs(require "resty.bytepool.channel".classes) do
     compare("classes/bytepool." .. short, "bytepool." .. short .. ":", methods)
   end

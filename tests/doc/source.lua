@@ -305,7 +305,7 @@ local function resty_file()
         emit_function(page, block, ("function %s:%s%s end"):format(short, name, arguments))
       elseif receiver and face:find('%f[%w_]' .. name .. ' = "' .. part .. '"') then
         emit_function(o, block, ("function bp.%s%s end"):format(name, arguments))
-      elseif class and class.value:find "Stats$" then
+      elseif class and (class.value:find "Stats$" or class.value:find "Options$") then
         emit_table(o, block, class.value:match "bytepool%.(%w+)")
       elseif class and code:find "^local %w+ = {}" then
         local short = RESTY_CLASSES[code:match "^local (%w+)"]

@@ -17,6 +17,7 @@ nginx_steps() {
   step count_checks "nginx channel" nginx_test channel 6 500
   step count_checks "nginx totals" nginx_test totals
   step count_checks "nginx uncached" nginx_test uncached
+  step count_one "nginx readme" bash tests/nginx/readme.sh
   step count_one "nginx demo" bash tests/nginx/demo.sh
   step count_checks "nginx bodies" nginx_test bodies
   step count_checks "nginx serve" nginx_test serve

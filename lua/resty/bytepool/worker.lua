@@ -112,6 +112,11 @@ local function make(checked)
     return pool
 end
 
+-- In the master: once for all workers, who may have no right to read the files.
+local function load_parts()
+    for _, part in pairs(getmetatable(require "resty.bytepool").__parts) do require("resty.bytepool." .. part) end
+end
+
 --- Makes the worker's pool of a name, in `init_by_lua` or `init_worker_by_lua`, or gives the one that is there these
 -- settings. A timer ticks it from then on; where this ran in `init_by_lua`, from the worker's first
 -- `bp.pool` on. After a reload the pool is the same, with what the new configuration says; what is
@@ -141,6 +146,7 @@ function worker.init(config, name, given)
     if not pool then return nil, message end
     if given then worker.interval, worker.dict = values.interval, values.dict end
     known[checked.name] = pool
+    if ngx.get_phase() == "init" then load_parts() end
     if start() then ready[checked.name] = pool end
     return pool
 end
