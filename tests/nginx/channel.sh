@@ -103,6 +103,7 @@ equal "wait: who is slow misses nothing" "$(lines b)" "1 2 3 4 5 6 closed missed
 get "$plain/open?queue=2&policy=wait&timeout=0.2"
 take b "nap=3&n=1"
 for i in 1 2; do publish "$i"; done
+curl -s --max-time 0.1 -d gone "$plain/publish" >"$dir/out"
 equal "wait: no room in time" "$(get -d 3 "$plain/publish" -w '%{http_code}')" "timeout
 503"
 finish
@@ -128,6 +129,16 @@ for path in take "unchecked/take"; do
   equal "$path: no publish waited in vain" "$(figure timeouts)" "$refused"
   finish
 done
+get "$plain/open?queue=3"
+curl -sN --max-time 60 "$plain/take?untied=1" >"$dir/dead" & dead=$!
+until_is "one that can not be tied is there" subscribers 1
+kill -9 $dead
+wait $dead 2>/dev/null
+publish 1
+sleep 0.1
+get "$plain/collect"
+until_is "until the collector has found it" subscribers 0
+finish
 get "$plain/open?queue=3"
 take idle "timeout=0.2"
 until_is "a timeout ends it" subscribers 0

@@ -20,7 +20,7 @@ cp "$nginx_root"/lua/examples/openresty/*.lua "$dir"
   sed "s/127.0.0.1:8080/127.0.0.1:$port/" "$nginx_root/lua/examples/openresty/nginx.conf"
 } >"$dir/nginx.conf"
 eval "$(sh "$nginx_root/tests/env" "$nginx_root" build luajit)"
-"$nginx_bin" -p "$dir" -e "$dir/error.log" -c "$dir/nginx.conf" -g "daemon off;" 2>"$dir/stderr.log" &
+"$nginx_bin" -p "$dir" -e "$dir/error.log" -c "$dir/nginx.conf" -g "daemon off;" >"$dir/stderr.log" 2>&1 &
 nginx_pid=$!
 trap 'stop; exit 1' HUP INT TERM
 url=http://127.0.0.1:$port

@@ -130,6 +130,18 @@ function handlers.stats()
         s.in_use, s.idle_bytes, #pool:get_available_sizes(), s.generation, s.total_get, bp.send_stats().kept_now))
 end
 
+-- From one request to another of this worker, also to another Lua state of it.
+function handlers.export()
+    local buf = bp.request(11):set_string(1, "handed over")
+    ngx.print(ngx.worker.pid(), " ", buf:export())
+end
+
+function handlers.import()
+    local ran, buf = pcall(bytepool.import, ngx.var.arg_token)
+    if not ran then return ngx.print(ngx.worker.pid(), " ", buf) end
+    ngx.print(ngx.worker.pid(), " ", bp.keep(buf):tostring())
+end
+
 function handlers.ticks() ngx.print(ngx.shared.seen:get "ticks" or 0) end
 
 function handlers.errors()
@@ -187,11 +199,18 @@ function handlers.publish()
     ngx.print(figures())
 end
 
+function handlers.collect() collectgarbage() collectgarbage() end
+
 function handlers.close() bp.channel("live"):close() end
 
 -- Takes chunks one at a time, ?n= of them, ?nap= seconds apart.
 function handlers.take()
+    local request = require "resty.bytepool.request"
+    local keep = request.keep
+    -- As on an nginx that is not known.
+    if ngx.var.arg_untied then request.keep = function(buf) return buf end end
     local sub = assert(bp.channel("live"):subscribe())
+    request.keep = keep
     ngx.print "ready\n"
     ngx.flush(true)
     for _ = 1, number "n" or math.huge do

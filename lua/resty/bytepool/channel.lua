@@ -273,7 +273,13 @@ function channel:publish(chunk)
     buf:freeze()
     local counts, size, room = self.counts, #buf, not self.closed
     message = "closed"
-    if room then room, message = make_room(self, size) end
+    if room and not has_room(self, size) then
+        request.keep(buf) -- while the publisher waits it may be ended
+        room, message = make_room(self, size)
+        local own = buf:share()
+        buf:release()
+        buf = own
+    end
     if not room then
         buf:release()
         return nil, message

@@ -129,6 +129,8 @@ function report.vars(given)
     local encode = json.encoder()
     if not encode then return fail(json.MISSING) end
     local page = process.figures()
+    -- nginx writes its title over the words of its command.
+    while page.cmdline[#page.cmdline] == "" do table.remove(page.cmdline) end
     page.nginx = figures
     page = json.expvar(assert(pools.list(stats)), page)
     answer("application/json", encode(page))
