@@ -307,7 +307,7 @@ local function resty_file()
         emit_function(o, block, ("function bp.%s%s end"):format(name, arguments))
       elseif class and (class.value:find "Stats$" or class.value:find "Options$") then
         emit_table(o, block, class.value:match "bytepool%.(%w+)")
-      elseif class and code:find "^local %w+ = {}" then
+      elseif class and RESTY_CLASSES[code:match "^local (%w+) = {}"] then
         local short = RESTY_CLASSES[code:match "^local (%w+)"]
         local page = classes[short] or { "" }
         classes[short] = page

@@ -10,6 +10,7 @@ local worker = require "resty.bytepool.worker"
 local ngx = ngx
 local kind_of = core.type
 
+---@class resty.bytepool
 local body = {}
 
 local TOO_LARGE = "too large"

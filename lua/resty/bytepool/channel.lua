@@ -357,6 +357,7 @@ local schema = {
     timeout = {type = "duration", max = 86400, default = 10},
 }
 
+---@class resty.bytepool
 local module = {classes = {Channel = channel, Subscriber = subscriber}}
 
 --- The worker's channel of a name, made where there is none. A publisher gives it chunks, and every subscriber gets

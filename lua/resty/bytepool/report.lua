@@ -13,6 +13,7 @@ local worker = require "resty.bytepool.worker"
 
 local ngx = ngx
 
+---@class resty.bytepool
 local report = {}
 
 --- Snapshots of this worker's pools, as `pool:get_pool_stats()` gives them.

@@ -14,6 +14,7 @@ local options = require "bytepool.options"
 local ngx = ngx
 local claim, kind_of = core.claim, core.type
 
+---@class resty.bytepool
 local worker = {}
 
 local DEFAULT = "default"
