@@ -2,6 +2,7 @@
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local h = dofile(here .. "/helper.lua")
 
+local bytepool = require "bytepool"
 local core = require "bytepool.core"
 local ranges = require "resty.bytepool.ranges"
 
@@ -145,5 +146,107 @@ describe("entity tags", function()
         assert.is_false(ranges.names('"a"', nil, false))
         assert.is_false(ranges.names('"ab"', '"a"', false))
         assert.is_false(ranges.names("a", '"a"', false))
+    end)
+end)
+
+-- What bp.init does with a pool that is there.
+describe("adopting a config", function()
+    local change = require "bytepool.change"
+    local check = require "bytepool.config".check
+
+    local function adopt(pool, config) return change.adopt(pool, assert(check("init", config))) end
+
+    it("changes nothing where nothing differs", function()
+        local pool = h.new({name = "adopted", max_bytes = "1MiB", pressure = false}, {128, 1024})
+        local other = bytepool.open "adopted"
+        local report = assert(adopt(other, {name = "adopted", tiers = {128, 1024}, limits = {bytes = "1MiB"}}))
+        assert.same({}, report.added)
+        assert.equal(1, pool:get_pool_stats().generation)
+        assert.equal("auto", other:settings().limits.pressure)
+        assert.is_false(pool:settings().limits.pressure)
+        other:close()
+    end)
+
+    it("takes over on_tick, also of a userdata that had nothing to do", function()
+        local pool, ticks = h.new({pressure = false, decay = 0}, {128}), 0
+        pool:tick()
+        assert.is_nil(pool:tick())
+        assert(adopt(pool, {tiers = {128}, limits = {pressure = false, decay = 0},
+            on_tick = function() ticks = ticks + 1 end}))
+        assert.is_true(pool:tick().on_tick)
+        assert.equal(1, ticks)
+        assert.equal(1, pool:get_pool_stats().generation)
+    end)
+
+    it("changes what differs, and refuses what is fixed", function()
+        local pool = h.new({pressure = false}, {128, 1024})
+        assert.same({4096}, assert(adopt(pool, {tiers = {128, 1024, 4096}})).added)
+        assert.same({128, 1024, 4096}, pool:get_available_sizes())
+        assert.same({from = nil, to = 2 ^ 20}, assert(adopt(pool, {tiers = {128, 1024, 4096},
+            limits = {bytes = 2 ^ 20}})).changed["limits.bytes"])
+        assert.equal(3, pool:get_pool_stats().generation)
+        local done, message = adopt(pool, {tiers = {128}, zero = "get"})
+        assert.is_nil(done)
+        assert.equal('zero: is fixed when a pool is made, and is false, not "get"', message)
+        assert.equal(3, pool:get_pool_stats().generation)
+    end)
+end)
+
+describe("the claim of a process", function()
+    it("has one holder", function()
+        assert.is_true(core.claim())
+        assert.is_false(core.claim())
+        core.claim(false)
+        assert.is_true(core.claim())
+        core.claim(false)
+    end)
+end)
+
+describe("sums over workers", function()
+    local sums = require "resty.bytepool.sums"
+
+    local function record(pool, kept)
+        return {stats = {p = pool:get_pool_stats()}, figures = {send = {sends = 5, kept_now = kept}, channels = {}}}
+    end
+
+    it("count what ended workers did, and have what the living ones hold", function()
+        local first, second = h.new(nil, {128, 1024}), h.new(nil, {128, 4096})
+        local held = {first:get_buffer(1000), second:get_buffer(100), second:get_buffer(4000)}
+        first:get_buffer(50000):release()
+        local sum = sums.new()
+        sums.add(sum, record(first, 3), false)
+        sums.add(sum, record(second, 4), true)
+        local s = sum.stats.p
+        assert.same({4, 3, 1, 2}, {s.requests, s.total_get, s.discarded, s.in_use})
+        assert.same({1, 0}, {s.pools[1024].get, s.pools[1024].in_use})
+        assert.same({1, 1}, {s.pools[4096].get, s.pools[4096].in_use})
+        assert.equal(second:get_pool_stats().owned_bytes, s.owned_bytes)
+        assert.same({10, 4}, {sum.figures.send.sends, sum.figures.send.kept_now})
+        local count, last = 0, 0
+        for _, bucket in ipairs(s.histogram) do
+            assert.is_true(bucket.le > last)
+            count, last = count + bucket.count, bucket.le
+        end
+        assert.equal(4, count)
+        -- All formats take it as a snapshot, and it goes through a dump.
+        local report = bytepool.report
+        for _, name in ipairs {"text", "prometheus", "openmetrics", "statsd", "html"} do
+            assert.is_string(report.render(name, sum.stats))
+        end
+        for _, buf in ipairs(held) do buf:release() end
+    end)
+
+    it("of a sum and of the rest are the sum of all", function()
+        local pool = h.new(nil, {128})
+        pool:get_buffer(10):release()
+        local past, all = sums.new(), sums.new()
+        sums.add(past, record(pool, 1), false)
+        sums.add(past, record(pool, 1), false)
+        sums.merge(all, past)
+        sums.add(all, record(pool, 1), true)
+        assert.equal(3, all.stats.p.requests)
+        assert.equal(3, all.stats.p.pools[128].get)
+        assert.equal(pool:get_pool_stats().idle_bytes, all.stats.p.idle_bytes)
+        assert.equal(15, all.figures.send.sends)
     end)
 end)

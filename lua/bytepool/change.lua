@@ -157,6 +157,7 @@ function change.adopt(pool, checked)
     if refused then return nil, refused end
     local report = report_of(pool, from, to, true)
     if changes_pool(report) then return apply(pool, from, to, false) end
+    change.own(pool).quiet_until = nil
     return change.begin(pool, to) and report
 end
 

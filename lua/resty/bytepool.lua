@@ -15,6 +15,7 @@
 
 local bytepool = require "bytepool"
 
+---@class resty.bytepool
 local bp = {}
 
 --- Version of the library, such as "0.1.0".

@@ -8,7 +8,7 @@ clients=()
 trap 'for c in "${clients[@]}"; do kill $c 2>/dev/null; done; nginx_stop' EXIT
 mkdir -p "$1"
 dir=$1
-ulimit -n 4096
+ulimit -Sn 4096
 export nginx_template=worker.conf.in nginx_worker_count=1
 echo "return {tiers = {128, 1024, 65536, 262144}, limits = {idle = '8MiB'}}" >"$dir/pool.lua"
 nginx_start "$1" 1 "" || exit 1
@@ -28,7 +28,8 @@ until_is() { # name figure value
 rss() { awk '/^VmRSS:/ { print $2 }' "/proc/$(nginx_workers)/status"; }
 publish() { get -d "$1" "$plain/publish" >>"$dir/published"; }
 take() { # name query: a subscriber that writes what it gets to a file
-  curl -sN --max-time 60 "$plain/take?$2" >"$dir/$1" 2>/dev/null &
+  rm -f "$dir/$1"
+  curl -sN --max-time 60 -o "$dir/$1" "$plain/take?$2" 2>/dev/null &
   clients+=($!)
   local i
   for i in $(seq 100); do
@@ -84,15 +85,17 @@ take b "nap=0.6"
 for i in 1 2 3 4 5; do publish "$i"; sleep 0.02; done
 until_is "drop_subscriber: one is left" subscribers 1
 equal "drop_subscriber: told" "$(figure dropped_subscribers)" 1
+holds "counts go on after a close" test "$(figure published)" -gt 11
 finish
 equal "drop_subscriber: who keeps up" "$(lines a)" "1 2 3 4 5 closed missed 0 "
 equal "drop_subscriber: who is slow" "$(lines b)" "dropped missed 0 "
 
+refused=$(figure timeouts)
 get "$plain/open?queue=2&policy=wait&timeout=5"
 take a ""
 take b "nap=0.1"
 for i in 1 2 3 4 5 6; do publish "$i"; done
-equal "wait: no publish was refused" "$(figure timeouts)" 0
+equal "wait: no publish was refused" "$(figure timeouts)" "$refused"
 finish
 equal "wait: who keeps up" "$(lines a)" "1 2 3 4 5 6 closed missed 0 "
 equal "wait: who is slow misses nothing" "$(lines b)" "1 2 3 4 5 6 closed missed 0 "
@@ -100,6 +103,7 @@ equal "wait: who is slow misses nothing" "$(lines b)" "1 2 3 4 5 6 closed missed
 get "$plain/open?queue=2&policy=wait&timeout=0.2"
 take b "nap=3&n=1"
 for i in 1 2; do publish "$i"; done
+curl -s --max-time 0.1 -d gone "$plain/publish" >"$dir/out"
 equal "wait: no room in time" "$(get -d 3 "$plain/publish" -w '%{http_code}')" "timeout
 503"
 finish
@@ -114,6 +118,7 @@ equal "queue_bytes: the newest are left" "$(lines a | sed 's/0*\([0-9]\)/\1/g')"
 # ---- subscribers that die --------------------------------------------------------------
 
 for path in take "unchecked/take"; do
+  refused=$(figure timeouts)
   get "$plain/open?queue=3&policy=wait&timeout=4"
   curl -sN --max-time 60 "$plain/$path" >"$dir/dead" & dead=$!
   until_is "$path is there" subscribers 1
@@ -121,9 +126,19 @@ for path in take "unchecked/take"; do
   wait $dead 2>/dev/null
   for i in 1 2 3 4 5; do publish "$i"; done
   until_is "$path is gone" subscribers 0
-  equal "$path: no publish waited in vain" "$(figure timeouts)" 0
+  equal "$path: no publish waited in vain" "$(figure timeouts)" "$refused"
   finish
 done
+get "$plain/open?queue=3"
+curl -sN --max-time 60 "$plain/take?untied=1" >"$dir/dead" & dead=$!
+until_is "one that can not be tied is there" subscribers 1
+kill -9 $dead
+wait $dead 2>/dev/null
+publish 1
+sleep 0.1
+get "$plain/collect"
+until_is "until the collector has found it" subscribers 0
+finish
 get "$plain/open?queue=3"
 take idle "timeout=0.2"
 until_is "a timeout ends it" subscribers 0

@@ -4,8 +4,8 @@
 # and one with the system's socket buffers.
 
 nginx_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-nginx_build=$nginx_root/build
-nginx_bin=${NGINX:-$(command -v nginx || echo /usr/sbin/nginx)}
+nginx_build=${nginx_build:-$nginx_root/build}
+nginx_bin=${BP_NGINX:-$(command -v nginx || echo /usr/sbin/nginx)}
 
 # Debian names its dynamic modules in these files; a build that has them inside needs none.
 nginx_modules() {

@@ -89,7 +89,9 @@ function handlers.fetch()
     if not buf then return ngx.print("error: " .. message) end
     if ngx.var.arg_into then
         local joined = bp.keep(bp.pool():from_string "<")
-        local n, why, got = bp.receive_into(joined, function(most) return #buf > 0 and buf:get(math.min(most, #buf)) or nil end)
+        local n, why, got = bp.receive_into(joined, function(most)
+            return #buf > 0 and buf:get(math.min(most, #buf)) or nil
+        end)
         joined:put ">"
         assert(n and not why and not got)
         buf = joined
@@ -124,9 +126,20 @@ function handlers.stats()
     if ngx.var.arg_collect then collectgarbage() collectgarbage() end
     local pool = bp.pool(ngx.var.arg_pool)
     local s = pool:get_pool_stats()
-    ngx.print(("pid=%d in_use=%d in_use_bytes=%d idle_bytes=%d owned_bytes=%d tiers=%d generation=%d gets=%d kept_now=%d\n"):format(
-        ngx.worker.pid(), s.in_use, s.in_use_bytes, s.idle_bytes, s.owned_bytes, #pool:get_available_sizes(), s.generation,
-        s.total_get, bp.send_stats().kept_now))
+    ngx.print(("pid=%d in_use=%d idle_bytes=%d tiers=%d generation=%d gets=%d kept_now=%d\n"):format(ngx.worker.pid(),
+        s.in_use, s.idle_bytes, #pool:get_available_sizes(), s.generation, s.total_get, bp.send_stats().kept_now))
+end
+
+-- From one request to another of this worker, also to another Lua state of it.
+function handlers.export()
+    local buf = bp.request(11):set_string(1, "handed over")
+    ngx.print(ngx.worker.pid(), " ", buf:export())
+end
+
+function handlers.import()
+    local ran, buf = pcall(bytepool.import, ngx.var.arg_token)
+    if not ran then return ngx.print(ngx.worker.pid(), " ", buf) end
+    ngx.print(ngx.worker.pid(), " ", bp.keep(buf):tostring())
 end
 
 function handlers.ticks() ngx.print(ngx.shared.seen:get "ticks" or 0) end
@@ -186,11 +199,18 @@ function handlers.publish()
     ngx.print(figures())
 end
 
+function handlers.collect() collectgarbage() collectgarbage() end
+
 function handlers.close() bp.channel("live"):close() end
 
 -- Takes chunks one at a time, ?n= of them, ?nap= seconds apart.
 function handlers.take()
+    local request = require "resty.bytepool.request"
+    local keep = request.keep
+    -- As on an nginx that is not known.
+    if ngx.var.arg_untied then request.keep = function(buf) return buf end end
     local sub = assert(bp.channel("live"):subscribe())
+    request.keep = keep
     ngx.print "ready\n"
     ngx.flush(true)
     for _ = 1, number "n" or math.huge do

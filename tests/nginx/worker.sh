@@ -88,6 +88,20 @@ equal "into another" "$(get "$plain/fetch?from=/bytes?n=300000&into=1" | tr -d '
 equal "above max" "$(get "$plain/fetch?from=/bytes?n=300000&max=299999")" "error: too large"
 equal "less than asked for" "$(get "$plain/fetch?from=/bytes?n=300000&size=300001")" "error: closed"
 
+# ---- from request to request ---------------------------------------------------------
+
+handed=0
+for _ in $(seq 40); do
+  read -r pid token <<<"$(get "$plain/export")"
+  [ "$handed" -gt 5 ] && path=uncached/import || path=import
+  for _ in $(seq 40); do
+    said=$(get "$plain/$path?token=$token")
+    [ "${said%% *}" = "$pid" ] && break
+  done
+  [ "$said" = "$pid handed over" ] && handed=$((handed + 1))
+done
+equal "handed over by a token" $handed 40
+
 # ---- all given back ------------------------------------------------------------------
 
 sleep 0.3

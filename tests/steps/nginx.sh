@@ -12,10 +12,15 @@ nginx_steps() {
   local why
   # shellcheck source=/dev/null
   why=$(. tests/nginx/server.sh && nginx_missing) && { step count_one "nginx" eval "echo '$why'; false"; return; }
-  step count_one "nginx build" "$make" -j "$jobs" LUA=luajit module
+  step count_one "nginx build" "$make" -j "$jobs" LUA=luajit module build/nginx/fanout
+  step count_checks "nginx worker" nginx_test worker
+  step count_checks "nginx channel" nginx_test channel 6 500
+  step count_checks "nginx totals" nginx_test totals
+  step count_checks "nginx uncached" nginx_test uncached
+  step count_one "nginx readme" bash tests/nginx/readme.sh
+  step count_one "nginx demo" bash tests/nginx/demo.sh
   step count_checks "nginx bodies" nginx_test bodies
   step count_checks "nginx serve" nginx_test serve
-  step count_checks "nginx readme" nginx_test readme
   step count_checks "nginx storm" nginx_test storm 20000
   step count_checks "nginx stalled readers" nginx_test stalled
   step count_checks "nginx reload" nginx_test reload 20

@@ -10,6 +10,7 @@ local worker = require "resty.bytepool.worker"
 local ngx = ngx
 local kind_of = core.type
 
+---@class resty.bytepool
 local body = {}
 
 local TOO_LARGE = "too large"
@@ -172,8 +173,8 @@ local function receive_pattern(sock, pattern, most, pool)
     return request.keep(buf)
 end
 
---- What a socket gives, in a buffer that goes back when the request ends: so many bytes, a line ("*l"), or all until the
--- other side closes ("*a"). Takes a function in the socket's place as receive_into does, of which "*a" is the rest.
+--- What a socket gives, in a buffer that goes back when the request ends: so many bytes, a line ("*l"), or all until
+-- the other side closes ("*a"). Takes a function in the socket's place as receive_into does, of which "*a" is the rest.
 ---@param sock table|fun(n: integer): string|nil, string|nil a connected cosocket
 ---@param size integer|string bytes, or a pattern
 ---@param given? {max?: bytepool.Size, pool?: bytepool.Pool|string} max: bytes

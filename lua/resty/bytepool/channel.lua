@@ -20,6 +20,20 @@ local LONG = 60 -- seconds of one wait where there is no limit to it: then it is
 local channels = {} -- by name
 local closing = {}  -- those that were closed, while they have subscribers
 
+-- What channels of a name counted, also those that were closed: a counter does not fall.
+local counted, counted_names = {}, 0
+local MOST_NAMES, OTHERS = 1000, "(others)"
+
+local function counts_of(name)
+    if not counted[name] and counted_names >= MOST_NAMES then name = OTHERS end
+    if not counted[name] then
+        counted_names = counted_names + 1
+        counted[name] = {published = 0, published_bytes = 0, delivered = 0, delivered_bytes = 0, dropped = 0,
+            dropped_subscribers = 0, timeouts = 0}
+    end
+    return counted[name]
+end
+
 -- ---- the row -----------------------------------------------------------------------
 
 -- The oldest chunk goes, for those too that have not seen it.
@@ -83,7 +97,7 @@ end
 
 -- ---- subscribers -------------------------------------------------------------------
 
--- What a handler holds: {sub = what the channel holds, held = tells when it is garbage}.
+--- What channel:subscribe() gives: {sub = what the channel holds, held = tells when it is garbage}.
 ---@class bytepool.Subscriber
 local subscriber = {}
 subscriber.__index = subscriber
@@ -191,6 +205,7 @@ function subscriber:close() leave(self.sub, "closed") end
 
 -- ---- channels ----------------------------------------------------------------------
 
+--- What bp.channel gives.
 ---@class bytepool.Channel
 local channel = {}
 channel.__index = channel
@@ -258,7 +273,13 @@ function channel:publish(chunk)
     buf:freeze()
     local counts, size, room = self.counts, #buf, not self.closed
     message = "closed"
-    if room then room, message = make_room(self, size) end
+    if room and not has_room(self, size) then
+        request.keep(buf) -- while the publisher waits it may be ended
+        room, message = make_room(self, size)
+        local own = buf:share()
+        buf:release()
+        buf = own
+    end
     if not room then
         buf:release()
         return nil, message
@@ -304,6 +325,7 @@ function channel:close()
     wake_writers(self)
 end
 
+--- What Channel:stats() says: counts of all channels of its name that the worker had, and what is now.
 ---@class bytepool.ChannelStats
 ---@field published integer chunks
 ---@field published_bytes integer
@@ -316,7 +338,7 @@ end
 ---@field queued integer chunks that somebody waits for
 ---@field queued_bytes integer
 
---- Counts since the channel was made, and what is now.
+--- Counts of the name, also before this channel was made anew, and what is now.
 ---@return bytepool.ChannelStats
 function channel:stats()
     sweep(self)
@@ -335,11 +357,12 @@ local schema = {
     timeout = {type = "duration", max = 86400, default = 10},
 }
 
-local module = {}
+---@class resty.bytepool
+local module = {classes = {Channel = channel, Subscriber = subscriber}}
 
---- The channel of a name: the worker's, made where there is none. A publisher gives it chunks, and every subscriber gets
+--- The worker's channel of a name, made where there is none. A publisher gives it chunks, and every subscriber gets
 -- all of them from when it subscribed, the same buffer all. Publisher and subscribers meet in one worker only: with
--- several, all of a channel's requests must come to the same.
+-- several, all of a channel's requests must come to the same. With lua_code_cache off they do not meet.
 --
 -- A subscriber that is slow has at most `queue` chunks waiting, or fewer where they are `queue_bytes` together. Then,
 -- by `policy`, it misses the oldest ("drop_oldest"), its subscription ends ("drop_subscriber"), or the
@@ -361,8 +384,7 @@ function module.channel(name, given)
         c = setmetatable({
             name = name, row = {}, first = 1, last = 0, bytes = 0, subscribers = {}, count = 0, writers = 0,
             room = assert(semaphore.new()),
-            counts = {published = 0, published_bytes = 0, delivered = 0, delivered_bytes = 0, dropped = 0,
-                dropped_subscribers = 0, timeouts = 0},
+            counts = counts_of(name),
         }, channel)
         channels[name] = c
     end
@@ -383,11 +405,22 @@ function module.close_all()
     for _, c in pairs(channels) do c:close() end
 end
 
---- Stats of all channels of this Lua state, by name.
----@return table<string, bytepool.ChannelStats>
+-- What all channels of this Lua state counted and have now, by name; beyond so many names in one sum.
 function module.channel_stats()
     local all = {}
-    for name, c in pairs(channels) do all[name] = c:stats() end
+    for name, counts in pairs(counted) do
+        local stats = {subscribers = 0, queued = 0, queued_bytes = 0}
+        for key, count in pairs(counts) do stats[key] = count end
+        all[name] = stats
+    end
+    for _, list in ipairs {channels, closing} do
+        for key, value in pairs(list) do
+            local c = value == true and key or value
+            local stats, now = all[counted[c.name] and c.name or OTHERS], c:stats()
+            stats.subscribers = stats.subscribers + now.subscribers
+            stats.queued, stats.queued_bytes = stats.queued + now.queued, stats.queued_bytes + now.queued_bytes
+        end
+    end
     return all
 end
 

@@ -13,6 +13,7 @@ local worker = require "resty.bytepool.worker"
 
 local ngx = ngx
 
+---@class resty.bytepool
 local report = {}
 
 --- Snapshots of this worker's pools, as `pool:get_pool_stats()` gives them.
@@ -129,6 +130,8 @@ function report.vars(given)
     local encode = json.encoder()
     if not encode then return fail(json.MISSING) end
     local page = process.figures()
+    -- nginx writes its title over the words of its command.
+    while page.cmdline[#page.cmdline] == "" do table.remove(page.cmdline) end
     page.nginx = figures
     page = json.expvar(assert(pools.list(stats)), page)
     answer("application/json", encode(page))

@@ -7,6 +7,7 @@ local core = require "bytepool.core"
 
 local keep_in_core = core.nginx.keep
 
+---@class resty.bytepool
 local request = {}
 
 --- Buffers that could not be tied to a request, for this nginx is not known: the collector gives

@@ -9,6 +9,7 @@ local ngx = ngx
 local print, flush = ngx.print, ngx.flush
 local send_by_core, pending = core.nginx.send, core.nginx.pending
 
+---@class resty.bytepool
 local send = {}
 
 --- From so many bytes on a buffer is sent without a copy; shorter ones are printed. Where a copy

@@ -12,6 +12,7 @@ require "resty.core.hash" -- declares ngx_http_lua_ffi_md5
 local ngx = ngx
 local C = ffi.C
 
+---@class resty.bytepool
 local serve = {}
 
 local schema = {

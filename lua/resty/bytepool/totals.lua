@@ -20,6 +20,7 @@ local worker = require "resty.bytepool.worker"
 
 local ngx = ngx
 
+---@class resty.bytepool
 local totals = {}
 
 local STALE = 10 -- intervals after which a worker has ended where the system does not tell

@@ -14,6 +14,7 @@ local options = require "bytepool.options"
 local ngx = ngx
 local claim, kind_of = core.claim, core.type
 
+---@class resty.bytepool
 local worker = {}
 
 local DEFAULT = "default"
@@ -48,7 +49,8 @@ local function beat(premature)
     for name, pool in pairs(known) do tick(name, pool) end
     local channel = package.loaded["resty.bytepool.channel"]
     if channel then channel.sweep() end
-    if channel and premature then channel.close_all() end
+    -- In a timer of its own: what is woken in this one waits for the next event of the worker.
+    if channel and premature then ngx.timer.at(0, channel.close_all) end
     if ngx.shared[worker.dict] then
         local done, why = require("resty.bytepool.totals").publish()
         if not done then complain(why) end
@@ -111,6 +113,11 @@ local function make(checked)
     return pool
 end
 
+-- In the master: once for all workers, who may have no right to read the files.
+local function load_parts()
+    for _, part in pairs(getmetatable(require "resty.bytepool").__parts) do require("resty.bytepool." .. part) end
+end
+
 --- Makes the worker's pool of a name, in `init_by_lua` or `init_worker_by_lua`, or gives the one that is there these
 -- settings. A timer ticks it from then on; where this ran in `init_by_lua`, from the worker's first
 -- `bp.pool` on. After a reload the pool is the same, with what the new configuration says; what is
@@ -118,8 +125,8 @@ end
 ---@param config? string|bytepool.Config|bytepool.Tiers the path of a config file, from nginx's prefix on; a config; or
 --- tiers; default bytepool.size_power_of_two()
 ---@param name? string default: the config's, or "default"
----@param given? {interval?: number|string, dict?: string} of the worker, not of one pool: seconds between two ticks (1),
---- and the lua_shared_dict in which workers add up their figures ("bytepool", where there is one)
+---@param given? {interval?: number|string, dict?: string} of the worker, not of one pool: seconds between two ticks
+--- (default 1), and the lua_shared_dict in which workers add up their figures ("bytepool", where there is one)
 ---@return bytepool.Pool|nil pool
 ---@return string? message what is wrong with the file, or out of memory
 function worker.init(config, name, given)
@@ -140,6 +147,7 @@ function worker.init(config, name, given)
     if not pool then return nil, message end
     if given then worker.interval, worker.dict = values.interval, values.dict end
     known[checked.name] = pool
+    if ngx.get_phase() == "init" then load_parts() end
     if start() then ready[checked.name] = pool end
     return pool
 end
