@@ -1,7 +1,7 @@
 # What make test, bench, fuzz and lint are made of; read by the Makefile.
 
 C_TESTS  := $(patsubst tests/%.c,$(BUILD)/test/%,$(wildcard tests/check_*.c))
-PROGRAMS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/stress/*.c tests/limits/*.c))
+PROGRAMS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/stress/*.c tests/limits/*.c tests/nginx/*.c))
 FUZZERS  := $(BUILD)/fuzz/core $(BUILD)/fuzz/$(LUA_NAME)
 BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 C_FILES  := $(wildcard core/*.[ch] lua/binding/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
@@ -73,6 +73,21 @@ bench: ## installs what is missing and prints the bench tables (BENCH_JSON=file,
 	@$(MAKE) --no-print-directory LUA=luajit all bench-programs
 	@bash tests/bench/bench.sh
 
+bench-nginx: ## worker CPU a request inside nginx, four ways to send a shared body (BENCH_ROUNDS=5)
+	@sh tests/setup nginx
+	@$(MAKE) --no-print-directory LUA=luajit module
+	@bash tests/nginx/bench.sh
+
+demo-nginx: ## nginx with the example config and a client (KEEP=1 leaves it running)
+	@sh tests/setup nginx
+	@$(MAKE) --no-print-directory LUA=luajit module
+	@KEEP='$(KEEP)' bash tests/nginx/demo.sh
+
+soak-nginx: ## the long runs inside nginx: fan-out for SECONDS=60, totals under reloads and deaths
+	@sh tests/setup nginx
+	@$(MAKE) --no-print-directory LUA=luajit module $(BUILD)/nginx/fanout
+	@bash tests/nginx/soak.sh $(SECONDS)
+
 # alloc-static: the pool linked in. bare: a second library, without counters and recent lengths.
 bench-programs: $(BENCH) $(BUILD)/bench/alloc-static $(BUILD)/bench/bench_noop.so
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/bench/bare CPPFLAGS='$(CPPFLAGS) -DBP_BENCH_BARE' libs
@@ -122,7 +137,7 @@ doc: $(MODULE) ## the reference for Lua in build/doc, by LDoc; it must be comple
 format: ## rewrites the C files as .clang-format wants them
 	clang-format -i $(C_FILES)
 
-.PHONY: test ctests hosts doc fuzz fuzzers replayers bench bench-programs lint lint-lua lint-format lint-cppcheck \
+.PHONY: test ctests hosts doc fuzz fuzzers replayers bench bench-nginx demo-nginx soak-nginx bench-programs lint lint-lua lint-format lint-cppcheck \
 	lint-gcc lint-clang format
 
 -include $(wildcard $(MODDIR)/hosts/*.d $(BUILD)/test/*.d $(PROGRAMS:%=%.d) $(BUILD)/fuzz/*.d $(BUILD)/bench/*.d)

@@ -45,7 +45,8 @@ typedef struct bpl_handle {
     bpl_ledger *ledger;  /* of its pool, which lives as long as the block is out */
     uint32_t owned;      /* references of the block that are this handle's */
     uint32_t slice : 1;  /* a part of a block, which neither grows nor moves */
-    uint32_t moves : 31; /* to another block; counted, so that an FFI body can tell */
+    uint32_t tied : 1;   /* to an nginx request, see nginx.h */
+    uint32_t moves : 30; /* to another block; counted, so that an FFI body can tell */
     union {
         size_t front; /* bytes of the block before data: consumed */
         size_t place; /* of a slice: where its ledger lists it, from 1; 0: nowhere */
@@ -294,6 +295,13 @@ void bpl_push_kinds(lua_State *L);
 void bpl_find_ffi(lua_State *L); /* once, for the two that need it */
 extern const luaL_Reg bpl_number_methods[];
 extern const luaL_Reg bpl_pack_methods[];
+
+/* from claim.c */
+int bpl_claim(lua_State *L);
+
+/* from nginx.c and nginx_keep.c */
+extern const luaL_Reg bpl_nginx_functions[];
+void bpl_untie(bpl_handle *h); /* of one that is tied: the request's end does not touch it */
 
 /* from io.c */
 int bpl_writev(lua_State *L);

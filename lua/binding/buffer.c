@@ -153,9 +153,14 @@ static int l_buffer_ref_count(lua_State *L) {
     return 1;
 }
 
-/* The memory goes back before the listener hears of it. */
+/* The memory goes back before the listener hears of it. What is tied to a request nobody was
+ * to release: it is no leak where the collector is faster. */
 static void collected(lua_State *L, bpl_handle *h) {
     if (h->owned == 0) {
+        return;
+    }
+    if (h->tied != 0) {
+        (void)bpl_handle_give_back(h);
         return;
     }
     bpl_state *s = h->ledger->state;

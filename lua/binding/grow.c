@@ -42,7 +42,7 @@ static bool move_to(bpl_handle *h, size_t capacity) {
     }
     h->slice = 0;
     h->front = 0;
-    h->moves = (h->moves + 1) & 0x7fffffff;
+    h->moves = (h->moves + 1) & 0x3fffffff;
     size_t left = bpl_capacity(h);
     bpl_handle_charge(h, bp_buffer_capacity(pool, block));
     int status = BP_OK;

@@ -77,6 +77,9 @@ static void unlist_slow(bpl_handle *h) {
     if (h->slice != 0) {
         bpl_slice_unlist(h);
     }
+    if (h->tied != 0) {
+        bpl_untie(h);
+    }
     if (h->trace != 0) {
         bpl_trace_end(h);
     }
@@ -91,7 +94,7 @@ static inline int give_back(bpl_handle *h) {
     h->owned = 0;
     h->data = NULL;
     h->length = 0;
-    if (h->slice != 0 || h->trace != 0) {
+    if ((h->slice | h->tied) != 0 || h->trace != 0) {
         unlist_slow(h);
     }
     bpl_discharge(ledger, bpl_capacity(h));

@@ -102,6 +102,7 @@ static const luaL_Reg functions[] = {
     {"expect", bpl_expect},
     {"sandbox", bpl_sandbox_run},
     {"read_text", bpl_read_text},
+    {"claim", bpl_claim},
     {NULL, NULL},
 };
 
@@ -242,6 +243,9 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_setfield(L, 5, "pool_methods");
     push_internals(L);
     lua_setfield(L, 5, "internals");
+    lua_newtable(L);
+    set_functions(L, bpl_nginx_functions);
+    lua_setfield(L, 5, "nginx");
     bpl_find_ffi(L);
     return 1;
 }

@@ -148,6 +148,30 @@ function change.retier(pool, list)
     return apply(pool, from, to, false)
 end
 
+-- Whether a report tells of anything that is the pool's and not a userdata's.
+local function changes_pool(report)
+    for key in pairs(report.changed) do
+        if key:find("^tiers") or key:find("^limits") and key ~= "limits.pressure" then return true end
+    end
+    return #report.added > 0 or #report.removed > 0
+end
+
+--- Has an open pool go by a config, for a state that found it by its name: only what differs is changed, and
+--- generation and what a rollback would go back to stay where nothing does.
+---@param pool bytepool.Pool open
+---@param checked bytepool.Config as config.check gives it
+---@return table|nil report
+---@return string? message also what is fixed and differs
+function change.adopt(pool, checked)
+    local from, to = present(pool), settings.of_config(checked)
+    local refused = settings.fixed_fault(from, to)
+    if refused then return nil, refused end
+    local report = report_of(pool, from, to, true)
+    if changes_pool(report) then return apply(pool, from, to, false) end
+    change.own(pool).quiet_until = nil
+    return change.begin(pool, to) and report
+end
+
 local schema = {dry_run = {type = "boolean", default = false}}
 
 -- Blames the caller of the method.

@@ -69,5 +69,21 @@ compare("classes/bytepool.Scope", "bytepool.Scope:", require "bytepool.scope")
 compare("classes/bytepool.ObjectPool", "bytepool.ObjectPool:", debug.getmetatable(object_pool).__index)
 if rawget(_G, "jit") then compare("modules/bytepool.ffi", "raw.", require "bytepool.ffi") end
 
+-- Its parts are loaded as they are in nginx, of which they only take functions; nothing is called.
+local function resty()
+  local function stub() return setmetatable({}, { __index = function() return stub end }) end
+  rawset(_G, "ngx", setmetatable({}, { __index = function() return stub() end }))
+  package.loaded["ngx.semaphore"] = {}
+  package.loaded["resty.core.base"] = package.loaded["resty.core.base"] or stub()
+  local bp, functions = require "resty.bytepool", {}
+  for name in pairs(debug.getmetatable(bp).__parts) do functions[name] = bp[name] end
+  compare("modules/resty.bytepool", "bp.", functions,
+    { _VERSION = true, SendStats = true, ChannelStats = true, ServeOptions = true })
+  for short, methods in pairs(require "resty.bytepool.channel".classes) do
+    compare("classes/bytepool." .. short, "bytepool." .. short .. ":", methods)
+  end
+end
+if rawget(_G, "jit") then resty() end
+
 print(("reference: %d functions, %d faults"):format(checked, failed))
 os.exit(failed == 0 and checked > 100)

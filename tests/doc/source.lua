@@ -284,5 +284,44 @@ local function module_file(name)
   write("class_ObjectPool", o)
 end
 
+-- resty.bytepool: its face, and the functions that stand in its parts; their classes are pages of their own.
+local RESTY = { "worker", "request", "body", "send", "serve", "channel", "report", "totals" }
+local RESTY_CLASSES = { channel = "Channel", subscriber = "Subscriber" }
+
+local function resty_file()
+  local face, o, classes = assert(io.open(root .. "/lua/resty/bytepool.lua")):read "*a", {}, {}
+  local intro = face:match "^(.-)\n%-%- @module"
+  emit_text(o, (intro:gsub("^%-%-%-%s?", ""):gsub("\n%-%-%s?", "\n")))
+  o[#o + 1] = "-- @module resty.bytepool\nlocal bp = {}\n"
+  o[#o + 1] = "--- Version of the library.\n-- @tfield string _VERSION\n"
+  for _, part in ipairs(RESTY) do
+    blocks(root .. "/lua/resty/bytepool/" .. part .. ".lua", function(block, code)
+      local receiver, dot, name, arguments = code:match "^function (%w+)([.:])([%w_]+)(%b())"
+      local class = has_tag(block, "class")
+      if receiver and RESTY_CLASSES[receiver] and dot == ":" then
+        local short = RESTY_CLASSES[receiver]
+        local page = classes[short] or { "" }
+        classes[short] = page
+        emit_function(page, block, ("function %s:%s%s end"):format(short, name, arguments))
+      elseif receiver and face:find('%f[%w_]' .. name .. ' = "' .. part .. '"') then
+        emit_function(o, block, ("function bp.%s%s end"):format(name, arguments))
+      elseif class and (class.value:find "Stats$" or class.value:find "Options$") then
+        emit_table(o, block, class.value:match "bytepool%.(%w+)")
+      elseif class and RESTY_CLASSES[code:match "^local (%w+) = {}"] then
+        local short = RESTY_CLASSES[code:match "^local (%w+)"]
+        local page = classes[short] or { "" }
+        classes[short] = page
+        local head = {}
+        emit_text(head, table.concat(block.text, "\n"))
+        head[#head + 1] = ("-- @classmod bytepool.%s\nlocal %s = {}\n"):format(short, short)
+        page[1] = table.concat(head, "\n")
+      end
+    end)
+  end
+  write("resty", o)
+  for short, page in pairs(classes) do write("class_" .. short, page) end
+end
+
 for _, name in ipairs(MODULES) do module_file(name) end
 class_files()
+resty_file()

@@ -29,6 +29,7 @@ rock_specs() { # lua version tree
 
 rock_command() { # version tree
   rock_paths "$1" "$2"
+  [ -f "$2/share/lua/$1/resty/bytepool.lua" ] && [ -f "$2/share/lua/$1/resty/bytepool/channel.lua" ] || return 1
   cd "$tmp" || return 1
   local said
   said=$(bytepool --version) || return 1

@@ -1,0 +1,442 @@
+-- What the nginx of the tests does. /NAME?... calls handlers of that name; bodies are the files
+-- body-N of the run's folder, which each worker holds in buffers.
+
+local bp = require "resty.bytepool"
+local bytepool = require "bytepool"
+local send = require "resty.bytepool.send"
+
+local LEAST = send.LEAST
+
+local M, handlers = {}, {}
+local bodies = {}
+local late -- retained past its request
+
+local function body(n)
+    n = n or ngx.var.arg_n or "65536"
+    if not bodies[n] then
+        local f = assert(io.open(BODIES .. "/body-" .. n, "rb"))
+        bodies[n] = bp.pool("bodies"):from_string(f:read("*a"))
+        f:close()
+    end
+    return bodies[n]
+end
+
+-- Under a sanitizer idle blocks are poisoned: who sends one after its end is caught.
+local function init(name)
+    local debug = os.getenv "BP_NGINX_DEBUG" ~= nil
+    if not bytepool.open(name) then
+        assert(bytepool.new_pools({1024, 4096, 16384, 65536, 262144, 1048576, 2097152}, {name = name, debug = debug}))
+    end
+    assert(bp.init(nil, name))
+end
+
+function M.init_worker()
+    init "default"
+    ngx.log(ngx.NOTICE, "init_worker: ", M.elsewhere "init_worker")
+end
+function M.init()
+    init "bodies" -- in the master: each worker has a copy
+    ngx.log(ngx.NOTICE, "init: ", M.elsewhere "init")
+end
+
+local function number(name, default) return tonumber(ngx.var["arg_" .. name]) or default end
+
+-- A client that has gone is no fault.
+local function sent(ok, message)
+    if not ok and message ~= "nginx output filter error" and message ~= "header only" then error(message, 2) end
+end
+
+function handlers.hello() ngx.print("hello") end
+
+-- One body by one send; ?length=1 tells its length.
+function handlers.send()
+    local buf = body()
+    if ngx.var.arg_length then ngx.header.content_length = #buf end
+    sent(bp.send(buf, number("i"), number("j")))
+end
+
+function handlers.print()
+    local s = body():tostring()
+    if ngx.var.arg_length then ngx.header.content_length = #s end
+    ngx.print(s)
+end
+
+-- The same whole in pieces of ?step bytes by turns: sent, printed, flushed.
+function handlers.mixed()
+    local buf, step = body(), number("step", 7000)
+    for at = 1, #buf, 2 * step do
+        sent(bp.send(buf, at, math.min(#buf, at + step - 1)))
+        local rest = buf:sub(at + step, math.min(#buf, at + 2 * step - 1))
+        if rest ~= "" then ngx.print(rest) end
+        if ngx.var.arg_flush then bp.flush(ngx.var.arg_flush == "wait") end
+    end
+end
+
+-- From slices and a buffer of the request, released at once.
+function handlers.slices()
+    local whole = bp.request(#body())
+    whole:copy(1, body())
+    local half = math.floor(#whole / 2)
+    for _, part in ipairs {whole:slice(1, half), whole:slice(half + 1, -1)} do
+        sent(bp.send(bp.keep(part)))
+    end
+    whole:release()
+end
+
+-- Only the output holds these buffers; the memory of those that are out is used again meanwhile, or
+-- with ?idle=1 left, and then a sanitizer has it poisoned.
+function handlers.released()
+    local whole = body()
+    local step = math.max(1, math.ceil(#whole / 5))
+    for at = 1, #whole, step do
+        local part = bp.pool():get_buffer(math.min(step, #whole - at + 1))
+        part:copy(1, whole, at, at + #part - 1)
+        local ok, message = bp.send(part)
+        local n = #part
+        part:release()
+        sent(ok, message)
+        if not ngx.var.arg_idle then bp.request(n):fill(255) end
+        if ngx.var.arg_flush then bp.flush(ngx.var.arg_flush == "wait") end
+    end
+    for _ = 1, ngx.var.arg_idle and 0 or 5 do bp.request(step):fill(254) end
+end
+
+function handlers.after_flush()
+    ngx.print(body():sub(1, 10))
+    ngx.flush(true)
+    sent(bp.send(body(), 11))
+end
+
+-- What was only sent can be flushed without waiting.
+function handlers.flush_only()
+    sent(bp.send(body()))
+    assert(ngx.flush())
+end
+
+function handlers.headers_first()
+    ngx.header["X-Test"] = "1"
+    ngx.send_headers()
+    sent(bp.send(body()))
+    assert(ngx.flush())
+end
+
+-- After eof it tells, and sends nothing.
+function handlers.eof()
+    sent(bp.send(body()))
+    ngx.eof()
+    local ok, message = bp.send(body())
+    if ok or message ~= "seen eof" then ngx.log(ngx.ERR, "after eof: ", tostring(ok), " ", tostring(message)) end
+end
+
+function handlers.capture()
+    local a = ngx.location.capture("/send?n=" .. ngx.var.arg_n)
+    local b = ngx.location.capture("/mixed?n=" .. ngx.var.arg_n)
+    if a.body ~= b.body then return ngx.exit(500) end
+    ngx.print(a.body)
+end
+
+function handlers.multi()
+    local uri = "/slices?n=" .. ngx.var.arg_n
+    local a, b = ngx.location.capture_multi {{uri}, {uri}}
+    if a.body ~= b.body then return ngx.exit(500) end
+    sent(bp.send(body()))
+end
+
+function handlers.threads()
+    local buf, list = body(), {}
+    for k = 1, 4 do
+        list[k] = ngx.thread.spawn(function()
+            local mine = bp.request(1000)
+            ngx.sleep(0.001 * k)
+            mine:fill(k, 1, 1000)
+            return mine
+        end)
+    end
+    for k = 1, 4 do ngx.thread.wait(list[k]) end
+    sent(bp.send(buf))
+end
+
+function handlers.serve()
+    local etag = ngx.var.arg_etag or true
+    if etag == "none" then etag = nil end
+    bp.serve(body(), {
+        type = "application/x-test", etag = etag,
+        last_modified = number("modified"), ranges = ngx.var.arg_ranges ~= "off",
+    })
+end
+
+-- ---- ways to send one shared body, for the bench -------------------------------
+
+local strings = {}
+
+local function tell_length() ngx.header.content_length = ngx.var.arg_n end
+
+function handlers.bench_send()
+    tell_length()
+    bp.send(body())
+end
+
+function handlers.bench_print()
+    local n = ngx.var.arg_n
+    strings[n] = strings[n] or body():tostring()
+    tell_length()
+    ngx.print(strings[n])
+end
+
+function handlers.bench_dict()
+    local n = ngx.var.arg_n
+    local s = ngx.shared.bodies:get(n)
+    if not s then
+        s = body():tostring()
+        ngx.shared.bodies:set(n, s)
+    end
+    tell_length()
+    ngx.print(s)
+end
+
+-- ---- ends of requests ----------------------------------------------------------
+
+-- Some of everything that is to go with the request.
+local function burden()
+    for _ = 1, 3 do bp.request(5000):fill(1) end
+    local kept = bp.keep(bp.pool():get_buffer(100))
+    local passed = bp.request(70000)
+    ngx.ctx.buf = kept
+    return passed
+end
+
+function handlers.normal()
+    local buf = burden()
+    buf:fill(65)
+    bp.send(buf)
+end
+
+function handlers.fail() burden() error "planted error" end
+function handlers.fail_late() bp.send(burden()) error "planted error" end
+function handlers.exit() burden() ngx.exit(503) end
+function handlers.exec() burden() ngx.exec("/normal") end
+function handlers.redirect() burden() ngx.redirect("/hello") end
+function handlers.sleep() bp.send(burden()) ngx.flush(true) ngx.sleep(number("t", 0.05)) bp.send(burden()) end
+
+-- More than a socket takes: the client may go while it waits.
+function handlers.stall()
+    bp.send(burden())
+    for _ = 1, 4 do
+        local buf = bp.request(1048576)
+        bp.send(buf)
+        if not ngx.flush(true) then return end
+    end
+end
+
+function handlers.timer()
+    burden()
+    ngx.timer.at(0, function()
+        local buf = burden()
+        if #buf ~= 70000 then ngx.log(ngx.ERR, "timer") end
+    end)
+    ngx.print("timer")
+end
+
+function handlers.thread_error()
+    burden()
+    ngx.thread.spawn(function() burden() ngx.sleep(10) end)
+    ngx.thread.spawn(function() burden() error "planted error" end)
+    ngx.sleep(0.01)
+    bp.send(burden())
+    ngx.exit(200)
+end
+
+function handlers.on_abort()
+    burden()
+    ngx.on_abort(function() burden() ngx.exit(499) end)
+    ngx.sleep(0.2)
+    bp.send(burden())
+end
+
+-- One request's buffer is dead after it, and another's is not; whoever retained it goes on.
+function handlers.retained()
+    local buf = bp.request(100)
+    buf:fill(82)
+    if late then
+        local first = late
+        late = nil
+        if #first ~= 100 or first:byte(1) ~= 82 then ngx.log(ngx.ERR, "retained") end
+        first:release()
+        if pcall(first.byte, first, 1) then ngx.log(ngx.ERR, "still alive") end
+    else
+        late = buf:retain()
+    end
+    ngx.print("ok")
+end
+
+local dead
+function handlers.dead()
+    if dead then
+        local ok, message = pcall(dead.byte, dead, 1)
+        if ok or not message:find("already released", 1, true) then ngx.log(ngx.ERR, "dead: ", tostring(message)) end
+    end
+    dead = bp.request(100)
+    ngx.print("ok")
+end
+
+local phases = {}
+function M.phase(name)
+    local buf = bp.request(300)
+    if name == "content" then bp.send(buf) return end
+    if name:find "filter" or name == "log" then
+        local ok = pcall(bp.send, buf)
+        if ok then ngx.log(ngx.ERR, "sent in ", name) end
+    end
+    phases[name] = buf
+    if name == "log" then
+        for phase, b in pairs(phases) do
+            if bytepool.type(b) ~= "buffer" then ngx.log(ngx.ERR, "dead in log: ", phase) end
+        end
+        phases = {}
+    end
+end
+
+-- Phases that run Lua beside a request's: a buffer of whatever request they have.
+function M.elsewhere(name)
+    local ok, message = pcall(bp.request, 100)
+    if not ok and not message:find("there is no request in this phase", 1, true) then
+        ngx.log(ngx.ERR, name, ": ", message)
+    end
+    local sends = pcall(bp.send, body("100"))
+    if sends then ngx.log(ngx.ERR, "sent in ", name) end
+    return ok and "tied" or "no request"
+end
+
+function M.body_filter()
+    local buf = bp.request(2000)
+    if ngx.arg[2] then buf:release() end
+end
+
+function M.upper_filter()
+    if ngx.arg[1] then ngx.arg[1] = ngx.arg[1]:upper() end
+end
+
+-- ---- ties, one by one -------------------------------------------------------------
+
+local function refuses(text, fn, ...)
+    local ok, message = pcall(fn, ...)
+    if ok or not tostring(message):find(text, 1, true) then
+        error(("wanted an error with '%s', got %s"):format(text, tostring(message)), 2)
+    end
+end
+
+local tied_elsewhere
+
+function handlers.ties()
+    local pool = bp.pool()
+    -- Twice is once; a release before the end is one; append moves the block, not the tie.
+    local buf = pool:builder()
+    bp.keep(bp.keep(buf)):put(("x"):rep(3000)):put(("y"):rep(100000))
+    bp.keep(pool:get_buffer(10)):release()
+    -- More references than the tie's: two go here, one by the tie.
+    bp.keep(pool:get_buffer(10)):retain():retain():release()
+    bp.request(10):retain():release()
+    -- Other handles on the same bytes, each tied; and one that is not.
+    local whole = bp.request(1000)
+    bp.keep(whole:slice(1, 10))
+    bp.keep(whole:share())
+    local other = whole:share()
+    whole:release()
+    other:release()
+    -- A handle whose finalizer is faster.
+    for _ = 1, 100 do bp.request(100) end
+    collectgarbage()
+    collectgarbage()
+    refuses("already released", bp.keep, other)
+    refuses("must be a bytepool buffer", bp.keep, "x")
+    refuses("must be a bytepool buffer", bp.send, "x")
+    refuses("already released", bp.send, other)
+    refuses("are not in length", bp.send, buf, 1, 103001)
+    refuses("must be a whole number", bp.send, buf, 1.5)
+    refuses("must be a bytepool buffer", bp.serve, nil)
+    refuses("etag", bp.serve, buf, {etag = 'a"b'})
+    refuses("unknown", bp.serve, buf, {tpye = "x"})
+    if bytepool.type(tied_elsewhere) ~= "buffer" then -- or that request has gone
+        tied_elsewhere = buf
+        ngx.sleep(0.05)
+        tied_elsewhere = nil
+    else
+        refuses("tied to another request", bp.keep, tied_elsewhere)
+    end
+    sent(bp.send(buf))
+    refuses("frozen", buf.put, buf, "z")
+    refuses("frozen", buf.set, buf, 1, 1)
+    ngx.print ""
+end
+
+-- A coroutine of one request that another would resume: the Lua module refuses.
+local astray
+function handlers.astray()
+    if astray then
+        pcall(astray)
+        astray = nil
+    else
+        astray = coroutine.wrap(function()
+            coroutine.yield()
+            bp.request(100)
+        end)
+        astray()
+    end
+    ngx.print "ok"
+end
+
+-- Collections in the middle of everything.
+function handlers.collect()
+    local n = 0
+    local function trap()
+        n = n + 1
+        local p = newproxy(true)
+        getmetatable(p).__gc = function()
+            bp.pool():get_buffer(50):release()
+            if n < 200 then trap() end
+        end
+    end
+    trap()
+    collectgarbage "setpause"
+    for _ = 1, 20 do
+        local buf = bp.request(20000)
+        buf:fill(66)
+        sent(bp.send(buf))
+        collectgarbage "step"
+    end
+end
+
+-- A response of any length takes no more memory than what waits for the reader.
+function handlers.stream()
+    local chunk = body("16384")
+    for _ = 1, number("count", 1000) do
+        local ok = bp.send(chunk)
+        if not ok or not bp.flush(true) then return end
+    end
+end
+
+-- ---- what the tests ask ------------------------------------------------------------
+
+-- One line for this worker.
+function handlers.stats()
+    if late then late = late:release() end
+    local s, n = bp.pool():get_pool_stats(), bp.send_stats()
+    local probe = require("bytepool.core").nginx.probe()
+    local shown = {
+        {"pid", ngx.worker.pid()}, {"in_use", s.in_use}, {"kept_now", n.kept_now}, {"in_flight", n.in_flight},
+        {"unkept", n.unkept}, {"sent", n.sent_bytes}, {"copied", n.copied_bytes}, {"early", n.early},
+        {"collected", s.collected}, {"refs", body("1048576"):ref_count()}, {"ok", probe.ok}, {"why", probe.why},
+    }
+    for i, pair in ipairs(shown) do shown[i] = pair[1] .. "=" .. tostring(pair[2]) end
+    ngx.print(table.concat(shown, " "), "\n")
+end
+
+function M.content()
+    local name = ngx.var.uri:match "^/([%w_]+)"
+    local handler = handlers[name or "hello"]
+    if not handler then return ngx.exit(404) end
+    send.LEAST = number("least", LEAST)
+    return handler()
+end
+
+return M
