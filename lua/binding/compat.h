@@ -44,8 +44,8 @@ static inline int bpl_cpcall(lua_State *L, lua_CFunction fn, void *p) {
 #define bpl_cpcall lua_cpcall
 #endif
 
-/* Whether the program has stopped the collector; the older ones can not tell. */
-#if LUA_VERSION_NUM >= 502
+/* Whether the program has stopped the collector, or on LuaJIT a finalizer runs; 5.1 can not tell. */
+#ifdef LUA_GCISRUNNING
 #define bpl_gc_stopped(L) (lua_gc((L), LUA_GCISRUNNING, 0) == 0)
 #else
 #define bpl_gc_stopped(L) ((void)(L), false)

@@ -91,8 +91,10 @@ typedef struct bpl_nginx {
 } bpl_nginx;
 extern bpl_nginx bpl_ngx;
 
-/* The request that runs, once all is known to work with it; NULL, and bpl_ngx.why or "no
- * request" in *why. */
+#define BPL_NGX_COLLECTING "in a finalizer"
+
+/* The request that runs, once all is known to work with it; NULL, and bpl_ngx.why, "no request" or
+ * BPL_NGX_COLLECTING in *why. */
 bpl_ngx_request *bpl_ngx_current(lua_State *L, const char **why);
 static inline bpl_ngx_pool *bpl_ngx_pool_of(const bpl_ngx_request *r) {
     return r->pools[bpl_ngx.slot];

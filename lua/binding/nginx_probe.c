@@ -131,6 +131,12 @@ bpl_ngx_request *bpl_ngx_current(lua_State *L, const char **why) {
     if (bpl_ngx.why != NULL) {
         return NULL;
     }
+    /* A finalizer may run when the request that the Lua module knows for L is gone, and nobody
+     * can tell. So no program that stopped its collector passes either. */
+    if (bpl_gc_stopped(L)) {
+        *why = BPL_NGX_COLLECTING;
+        return NULL;
+    }
     if (!bpl_ngx.works && !find_all()) {
         *why = bpl_ngx.why = "not inside an nginx whose Lua module gives its functions";
         return NULL;

@@ -169,6 +169,7 @@ int bpl_nginx_send(lua_State *L) {
     if (!print_bytes(L, from, first)) {
         return 2;
     }
+    bpl_ngx_count.copied_bytes += first;
     ledge->begun = r;
     h = check_buffer(L); /* a finalizer may have run */
     if (from + count > h->length) {

@@ -175,9 +175,9 @@ void bpl_pace_slow(lua_State *L, bpl_state *s) {
     bool stopped = bpl_gc_stopped(L);
     if (lua_pcall(L, 1, 0, 0) != 0) {
         lua_pop(L, 1); /* a stranger's finalizer raised it, or no memory was left */
-        if (stopped) { /* on 5.2 and 5.3 it runs from then on */
-            (void)lua_gc(L, LUA_GCSTOP, 0);
-        }
+    }
+    if (stopped) { /* after a step on LuaJIT, and after an error on 5.2 and 5.3, it would run */
+        (void)lua_gc(L, LUA_GCSTOP, 0);
     }
     p->stepping = false;
     p->seconds += bpl_now() - began;

@@ -198,7 +198,7 @@ local pacing_schema = {budget = {type = "integer", min = 1024 * 1024, max = MAX_
 --- How the collector of this Lua state is kept to its work. It sees a handle and not the block
 -- behind it, so making a handle asks it for a step where much is held: handles that nobody
 -- released hold at most 5/4 of the budget, or what the program itself holds once more. Who
--- releases pays nothing. On LuaJIT and Lua 5.1 such a step restarts a collector that was stopped.
+-- releases pays nothing. On Lua 5.1 such a step restarts a collector that was stopped.
 ---@param given? {budget?: integer|false} bytes, at least 1 MiB; false switches pacing off
 ---@return bytepool.Pacing
 function bytepool.pacing(given)

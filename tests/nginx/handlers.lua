@@ -385,7 +385,8 @@ function handlers.astray()
     ngx.print "ok"
 end
 
--- Collections in the middle of everything.
+-- Collections in the middle of everything. What a finalizer saw that was wrong; it must not raise.
+local astonished
 function handlers.collect()
     local n = 0
     local function trap()
@@ -393,6 +394,11 @@ function handlers.collect()
         local p = newproxy(true)
         getmetatable(p).__gc = function()
             bp.pool():get_buffer(50):release()
+            local buf, why = bp.request(50)
+            local kept, why_not = bp.keep(body("1048576"))
+            if buf or kept or not (why .. why_not):find("request: not in a finalizer.*keep: not in a finalizer") then
+                astonished = "a finalizer tied a buffer"
+            end
             if n < 200 then trap() end
         end
     end
@@ -404,6 +410,7 @@ function handlers.collect()
         sent(bp.send(buf))
         collectgarbage "step"
     end
+    if astonished then error(astonished) end
 end
 
 -- A response of any length takes no more memory than what waits for the reader.

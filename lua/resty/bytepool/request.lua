@@ -14,10 +14,16 @@ local request = {}
 -- them back.
 request.unkept = 0
 
--- What to raise where it can not be, or nil.
+local COLLECTING = "in a finalizer" -- BPL_NGX_COLLECTING
+
+-- What to raise where it can not be, or nil; and true where it must not be raised: an error in a
+-- finalizer that runs under a trace, caught or not, crashes LuaJIT.
 local function refusal(buf, method)
     local done, why = keep_in_core(buf)
     if done then return nil end
+    if why == COLLECTING then
+        return method .. ": not in a finalizer, nor while the collector is stopped: the request may be gone", true
+    end
     if why == "no request" then return method .. ": there is no request in this phase" end
     if why == "tied to another request" then
         return method .. ": the buffer is tied to another request: share() it first"
@@ -41,10 +47,12 @@ end
 -- any other. A buffer that is tied already stays so; one of another request raises. Not for finalizers,
 -- as `request`.
 ---@param buf bytepool.Buffer
----@return bytepool.Buffer buf
+---@return bytepool.Buffer|nil buf
+---@return string? message in a finalizer
 function request.keep(buf)
     request.check("keep", buf)
-    local message = refusal(buf, "keep")
+    local message, silent = refusal(buf, "keep")
+    if silent then return nil, message end
     if message then error(message, 2) end
     return buf
 end
@@ -52,17 +60,20 @@ end
 --- A buffer of length n from the worker's default pool, which goes back when the request ends: the
 -- main request, also from its subrequests and user threads, or the timer that runs. After that the
 -- handle is dead, but for references that somebody retained.
--- As all of ngx.*, not for finalizers: these may run when the request that the Lua module knows is gone.
+-- In a finalizer, which may run when the request that the Lua module knows is gone, and while the
+-- collector is stopped, which looks alike, it gives none.
 ---@param n integer bytes
 ---@param tag? string for reports on leaks
 ---@return bytepool.Buffer|nil buf
----@return string? message where the pool is at its quota or memory ran out
+---@return string? message where the pool is at its quota, memory ran out, or in a finalizer
 function request.request(n, tag)
     local buf, message = require "resty.bytepool".pool():get_buffer(n, tag)
     if not buf then return nil, message end
-    message = refusal(buf, "request")
+    local silent
+    message, silent = refusal(buf, "request")
     if message then
         buf:release()
+        if silent then return nil, message end
         error(message, 2)
     end
     return buf
