@@ -218,24 +218,19 @@ describe("pacing", function()
 end)
 
 describe("a collector that the program stopped", function()
-  -- A table without references tells whether the collector went on by itself.
+  if not pcall(collectgarbage, "isrunning") then return end -- Lua 5.1, where a step restarts it
+
   it("stays so after our steps", function()
-    local jit = h.is_luajit
-    local out = h.script_ok([[
+    h.script_ok [[
       local bytepool = require "bytepool"
       local pool = bytepool.new_pools { 65536 }
       collectgarbage "stop"
-      for _ = 1, 2000 do pool:get_buffer(65536) end
-      assert(bytepool.pacing().steps > 0)
-      collectgarbage "stop"
-      pool:get_buffer(65536)
-      local before = collectgarbage "count"
-      for _ = 1, 100 do pool:get_buffer(65536) end
-      local seen = setmetatable({ {} }, { __mode = "v" })
-      for _ = 1, 200000 do local _ = {} end
-      print(seen[1] ~= nil, collectgarbage "count" > before)
-    ]])
-    if _VERSION ~= "Lua 5.1" or jit then assert.truthy(out:find("^true"), out) end
+      for _ = 1, 2000 do
+        pool:get_buffer(65536)
+        assert(not collectgarbage "isrunning")
+      end
+      assert(bytepool.pacing().steps + bytepool.pacing().full > 0)
+    ]]
   end)
 end)
 
