@@ -55,11 +55,9 @@ size_t bp__header_area(const bp_cut *cut) {
 }
 
 /* The place of a slab in its region colours it. */
-static size_t first_header(const bp_cut *cut, size_t at) {
-    return cut->bitmap + at % COLOURS * BP_LINE;
-}
+static size_t first_header(uint32_t bitmap, size_t at) { return bitmap + at % COLOURS * BP_LINE; }
 
-static size_t first_block(const bp_cut *cut, size_t at) { return at % cut->data_colours * BP_LINE; }
+static size_t first_block(uint32_t data_colours, size_t at) { return at % data_colours * BP_LINE; }
 
 static size_t place_of(uint32_t slab) { return slab & ((1u << BP_REGION_SHIFT) - 1); }
 
@@ -68,44 +66,50 @@ uint64_t *bp__slab_bitmap(bp_pool *pool, uint32_t slab) {
     return (uint64_t *)(void *)(r->headers + place_of(slab) * r->header_stride);
 }
 
-static bp_buffer *header(const bp_region *r, const bp_cut *cut, size_t at, uint32_t index) {
-    size_t off = first_header(cut, at) + index * sizeof(bp_buffer);
+/* `off` bytes into the header area of a slab. */
+static bp_buffer *header(const bp_region *r, size_t at, size_t off) {
     return (bp_buffer *)(void *)(r->headers + at * r->header_stride + off);
 }
 
 bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
-    return header(bp__region_of(pool, slab), &d->cut, place_of(slab), index);
+    size_t at = place_of(slab);
+    size_t off = first_header(d->cut.bitmap, at) + index * sizeof(bp_buffer);
+    return header(bp__region_of(pool, slab), at, off);
 }
 
 void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
     bp_region *r = bp__region_of(pool, slab);
     size_t at = place_of(slab);
-    bp_buffer *b = header(r, &d->cut, at, index);
-    uint8_t *data =
-        r->data + (at << BP_SLAB_SHIFT) + first_block(&d->cut, at) + block_offset(&d->cut, index);
+    bp_buffer *b = bp__slab_header(pool, d, slab, index);
+    uint8_t *data = r->data + (at << BP_SLAB_SHIFT) + first_block(d->cut.data_colours, at) +
+                    block_offset(&d->cut, index);
     b->bin = d->bin;
     b->slab = slab;
     b->index = index;
     bp_poke(&b->to_data, data - (uint8_t *)b);
 }
 
-/* The index of the block that starts `rel` bytes behind the first one, or cut->blocks.
+/* ---- look-ups ------------------------------------------------------------------ */
+
+#define NO_BLOCK UINT32_MAX
+
+/* The index of the block that starts `rel` bytes behind the first one, or NO_BLOCK.
  * The quotients are exact: rel < 2^22, and magic = ceil(2^44 / divisor). */
-static uint32_t block_index(const bp_cut *cut, uint32_t rel) {
-    uint32_t group = (uint32_t)(rel * cut->group_magic >> 44);
-    uint32_t in_group = rel - group * cut->group;
-    uint32_t place = (uint32_t)(in_group * cut->stride_magic >> 44);
+static uint32_t block_index(const bp_shared_cut *cut, uint32_t rel) {
+    uint32_t group = (uint32_t)(rel * bp_peek(&cut->group_magic) >> 44);
+    uint32_t in_group = rel - group * bp_peek(&cut->group);
+    uint32_t place = (uint32_t)(in_group * bp_peek(&cut->stride_magic) >> 44);
     uint32_t index = group * BP_GROUP + place;
-    bool starts = place * cut->stride == in_group && place < BP_GROUP && rel < BP_SLAB;
-    return starts && index < cut->blocks ? index : cut->blocks;
+    bool starts = place * bp_peek(&cut->stride) == in_group && place < BP_GROUP && rel < BP_SLAB;
+    return starts && index < bp_peek(&cut->blocks) ? index : NO_BLOCK;
 }
 
-/* What a place in a region was cut as when we looked. */
+/* How a place in a region is cut. The tier that has the bin may change while we look: what is
+ * reckoned with meanwhile is bounded by itself, and dropped where still() says so. */
 typedef struct look {
-    const bp_shared_cut *shared;
+    const bp_shared_cut *cut;
     uint32_t version;
     uint8_t use;
-    bp_cut cut;
 } look;
 
 /* False where nothing starts there. */
@@ -114,14 +118,9 @@ BP_INLINE bool look_at(const bp_pool *pool, const bp_region *r, size_t at, look 
     if (l->use == BP_USE_FREE || l->use == BP_USE_TAIL) {
         return false;
     }
-    const bp_shared_cut *from = l->shared = &pool->cuts[l->use - 1];
-    l->version = bp_acquire(&from->version);
-    l->cut =
-        (bp_cut){bp_peek(&from->group_magic), bp_peek(&from->stride_magic), bp_peek(&from->group),
-                 bp_peek(&from->stride),      bp_peek(&from->blocks),       bp_peek(&from->bitmap),
-                 bp_peek(&from->data_colours)};
-    atomic_thread_fence(memory_order_acquire);
-    return (l->version & 1u) == 0 && bp_peek(&from->version) == l->version;
+    l->cut = &pool->cuts[l->use - 1];
+    l->version = bp_acquire(&l->cut->version);
+    return true;
 }
 
 /* b was handed out at some time, and its slab was not given away while we looked: the
@@ -129,7 +128,8 @@ BP_INLINE bool look_at(const bp_pool *pool, const bp_region *r, size_t at, look 
 BP_INLINE bool still(const bp_region *r, size_t at, const look *l, const bp_buffer *b) {
     bool carved = bp_peek(&b->to_data) != 0;
     atomic_thread_fence(memory_order_acquire);
-    return carved && bp_peek(&r->uses[at]) == l->use && bp_peek(&l->shared->version) == l->version;
+    bool same = (l->version & 1u) == 0 && bp_peek(&l->cut->version) == l->version;
+    return carved && same && bp_peek(&r->uses[at]) == l->use;
 }
 
 bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
@@ -145,12 +145,13 @@ bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
         if (!look_at(pool, r, at, &l)) {
             return NULL;
         }
-        uint32_t rel = (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first_block(&l.cut, at);
-        uint32_t index = block_index(&l.cut, rel);
-        if (index == l.cut.blocks || bp__header_area(&l.cut) > r->header_stride) {
-            return NULL; /* the latter of a tier that came after we looked at the use */
+        size_t first = first_block(bp_peek(&l.cut->data_colours), at);
+        uint32_t index = block_index(l.cut, (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first);
+        size_t to = first_header(bp_peek(&l.cut->bitmap), at) + index * sizeof(bp_buffer);
+        if (index == NO_BLOCK || to > r->header_stride - sizeof(bp_buffer)) {
+            return NULL;
         }
-        bp_buffer *b = header(r, &l.cut, at, index);
+        bp_buffer *b = header(r, at, to);
         return still(r, at, &l, b) ? b : NULL;
     }
     return NULL;
@@ -169,8 +170,8 @@ bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
         if (!look_at(pool, r, at, &l)) {
             return false;
         }
-        size_t rel = off % r->header_stride - first_header(&l.cut, at);
-        bool starts = rel % sizeof *b == 0 && rel / sizeof *b < l.cut.blocks;
+        size_t rel = off % r->header_stride - first_header(bp_peek(&l.cut->bitmap), at);
+        bool starts = rel % sizeof *b == 0 && rel / sizeof *b < bp_peek(&l.cut->blocks);
         return starts && still(r, at, &l, b);
     }
     return false;

@@ -248,7 +248,8 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
         bin->top = bin->base + (held - older);
         *bin->top++ = b;
     }
-    if (bp__depot_bound(c->pool, d)) { /* what this bin has may pin slabs */
+    bool bounded = bp_peek(&d->lost) || bp_peek(&d->max_idle) != BP_NO_LIMIT;
+    if (BP_UNLIKELY(bounded) && bp__depot_bound(c->pool, d)) { /* this bin may pin slabs */
         bp__cache_flush_bin(c, tier);
     }
     keep_bound(c);
