@@ -63,7 +63,8 @@ typedef struct bpl_sandbox {
     /* of the innermost */
     uint32_t depth, serial, last_serial;
     lua_State *host;
-    int frame; /* where the host's stack has FRAME_ things */
+    int frame;  /* where the host's stack has FRAME_ things */
+    int called; /* number of the host's function that is to be called next, or 0 */
     bpl_wire *wire;
     locale_t locale; /* of the host's thread */
 } bpl_sandbox;
@@ -110,11 +111,8 @@ void bpl_sandbox_merge(lua_State *S, int from, int to);
 int bpl_sandbox_line(lua_State *S);
 int bpl_sandbox_raise_here(lua_State *S); /* what the string at the top says */
 int bpl_sandbox_hostcall(lua_State *S);
-/* On the host, protected: calls function number `id` of the table at 1. */
-typedef struct bpl_hostcall {
-    bpl_sandbox *box;
-    int id;
-} bpl_hostcall;
+/* On the host, protected: calls function number box->called of the table at 1; at 2 is the hold
+ * of the call under way. */
 int bpl_sandbox_host_side(lua_State *L);
 
 /* from sandbox.c */
@@ -127,6 +125,8 @@ bpl_sandbox *bpl_sandbox_of(lua_State *S);
 bool bpl_sandbox_leave(lua_State *L, const bpl_sandbox *box);
 
 /* from sandbox_call.c */
+bpl_hold *bpl_to_hold(lua_State *L, int arg);        /* NULL: it is something else */
+bool bpl_sandbox_has_frame(lua_State *L, int first); /* upvalues: can they be ENV and HOLDS? */
 void bpl_sandbox_push_function(lua_State *L, bpl_sandbox *box, int ref, int frame);
 int bpl_sandbox_run(lua_State *L); /* core.sandbox */
 

@@ -30,9 +30,21 @@ static void let_go(bpl_hold *hold) {
     }
 }
 
+bpl_hold *bpl_to_hold(lua_State *L, int arg) {
+    bpl_hold *hold = lua_touserdata(L, arg);
+    bool is =
+        hold != NULL && lua_rawlen(L, arg) == sizeof *hold && hold->seal == BPL_HOLD_SEAL(hold);
+    return is ? hold : NULL;
+}
+
+/* The debug library can have set anything in their place. */
+bool bpl_sandbox_has_frame(lua_State *L, int first) {
+    return lua_istable(L, first) && lua_istable(L, first - 1); /* upvalues count downwards */
+}
+
 static int l_hold_gc(lua_State *L) {
-    bpl_hold *hold = lua_touserdata(L, 1);
-    if (hold != NULL && lua_rawlen(L, 1) == sizeof *hold && hold->seal == BPL_HOLD_SEAL(hold)) {
+    bpl_hold *hold = bpl_to_hold(L, 1);
+    if (hold != NULL) {
         let_go(hold);
     }
     return 0;
@@ -238,9 +250,12 @@ static int finish(lua_State *L, bpl_hold *call, bool done, int frame) {
 
 /* A function of a sandbox, as the host has it. Upvalues: its hold, env, the metatable. */
 static int l_call(lua_State *L) {
-    bpl_hold *fn = lua_touserdata(L, lua_upvalueindex(1));
+    const bpl_hold *fn = bpl_to_hold(L, lua_upvalueindex(1));
     int arguments = lua_gettop(L);
     luaL_checkstack(L, BPL_WIRE_STACK + BPL_FRAME_SIZE + 20, NULL);
+    if (fn == NULL || !bpl_sandbox_has_frame(L, lua_upvalueindex(2))) {
+        return luaL_error(L, "this is no function of a config any more");
+    }
     bpl_hold *call = push_frame(L, lua_upvalueindex(2), lua_upvalueindex(3));
     bpl_sandbox *box = fn->box;
     if (box == NULL) {

@@ -161,7 +161,8 @@ int bpl_sandbox_raise_here(lua_State *S) {
 /* ---- calls of the host's functions ------------------------------------------------------ */
 
 /* Number and serial of the function are its upvalues. The host's state stands within a call
- * into this sandbox; its frame holds all that is needed, so that nothing here raises there. */
+ * into this sandbox; its frame holds all that is needed, so that nothing here raises there:
+ * on LuaJIT a light userdata can take memory. */
 int bpl_sandbox_hostcall(lua_State *S) {
     bpl_sandbox *box = bpl_sandbox_of(S);
     uint32_t serial = (uint32_t)lua_tonumber(S, lua_upvalueindex(2));
@@ -182,11 +183,11 @@ int bpl_sandbox_hostcall(lua_State *S) {
         return bpl_sandbox_raise_here(S);
     }
     lua_State *L = box->host;
-    bpl_hostcall call = {box, (int)lua_tointeger(S, lua_upvalueindex(1))};
     int top = lua_gettop(L);
+    box->called = (int)lua_tointeger(S, lua_upvalueindex(1));
     lua_pushvalue(L, box->frame + BPL_FRAME_HOST_SIDE);
     lua_pushvalue(L, box->frame + (serial != 0 ? BPL_FRAME_FUNCTIONS : BPL_FRAME_ENV));
-    lua_pushlightuserdata(L, &call);
+    lua_pushvalue(L, box->frame + BPL_FRAME_HOLD);
     bool done = bpl_sandbox_leave(L, box);
     if (!done) {
         size_t length = 0;
@@ -213,13 +214,20 @@ int bpl_sandbox_hostcall(lua_State *S) {
     return results;
 }
 
-/* Upvalues: env, the metatable of holds. */
+/* Upvalues: env, the metatable of holds. Called by whom a hook showed it to, too, with anything,
+ * and with other upvalues. */
 int bpl_sandbox_host_side(lua_State *L) {
-    bpl_hostcall *call = lua_touserdata(L, 2);
-    bpl_sandbox *box = call->box;
+    const bpl_hold *hold = bpl_to_hold(L, 2);
+    bpl_sandbox *box = hold != NULL ? hold->box : NULL;
+    if (box == NULL || box->called == 0 || !lua_istable(L, 1) ||
+        !bpl_sandbox_has_frame(L, lua_upvalueindex(1))) {
+        return luaL_error(L, "the host's function is not to be called so");
+    }
     bpl_wire *w = box->wire;
+    int id = box->called;
+    box->called = 0;
     luaL_checkstack(L, BPL_WIRE_STACK + 10, NULL);
-    lua_rawgeti(L, 1, call->id);
+    lua_rawgeti(L, 1, id);
     lua_replace(L, 1);
     lua_settop(L, 1);
     /* A frame for functions among the arguments, above the function. */

@@ -2,8 +2,11 @@
  * closed: each scene of nomem.lua for each n until it is through. Nothing crashes, the
  * message is Lua's, and no buffer stays out.
  *
- *     nomem MODULE SCRIPT      nomem --probe: can this Lua have an allocator of ours?
+ *     nomem MODULE SCRIPT [SCENE]     nomem --probe: can this Lua have an allocator of ours?
  */
+#include <pthread.h>
+#include <sys/mman.h>
+
 #include "host.h"
 
 typedef struct memory {
@@ -122,6 +125,21 @@ static const char *message_of(lua_State *L) {
     return text ? text : "an error that is no string";
 }
 
+/* LuaJIT keeps a list of the upper bits of light userdata, and a pointer of a stretch of addresses
+ * that it has not met can take memory. From here on the next such one does. */
+static void crowd(lua_State *L, const memory *m) {
+#if defined LUA_JITLIBNAME && UINTPTR_MAX > UINT32_MAX
+    size_t before = m->bytes, room = 0;
+    for (uintptr_t i = 1; i < 64 && (room == 0 || --room > 0); i++) {
+        lua_pushlightuserdata(L, (void *)(i << 39));
+        lua_pop(L, 1);
+        if (room == 0 && m->bytes > before) room = (m->bytes - before) / sizeof(uint32_t);
+    }
+#else
+    (void)L, (void)m;
+#endif
+}
+
 static lua_State *begin(memory *m, const char *script, int scene) {
     lua_State *L = lua_newstate(allocate, m);
     if (!L) fail("lua_newstate", "no state");
@@ -133,6 +151,7 @@ static lua_State *begin(memory *m, const char *script, int scene) {
     if (luaL_loadfile(L, script) != 0 || lua_pcall(L, 0, 1, 0) != 0) fail(script, message_of(L));
     if (call(L, "prepare", scene) != 0) fail("prepare", message_of(L));
     lua_settop(L, 1);
+    crowd(L, m);
     return L;
 }
 
@@ -198,22 +217,17 @@ static uint64_t run_all(const char *script, int scene, const char *name, const r
     return runs - 1;
 }
 
-int main(int argc, char **argv) {
+static void *run_scenes(void *data) {
+    char **argv = data;
     memory m = {0, 0, 0, 0, 0};
-    if (argc == 2 && strcmp(argv[1], "--probe") == 0) {
-        lua_State *L = lua_newstate(allocate, &m);
-        if (L) lua_close(L);
-        return L ? EXIT_SUCCESS : EXIT_FAILURE;
-    }
-    if (argc < 3) fail("usage", "nomem MODULE SCRIPT");
-    host_load_core(argv[1]);
     lua_State *L = begin(&m, argv[2], 0);
     lua_getfield(L, 1, "names");
     int scenes = (int)lua_rawlen(L, -1);
     for (int i = 1; i <= scenes; i++) {
         lua_rawgeti(L, 2, i);
         const char *name = lua_tostring(L, -1);
-        for (size_t k = 0; k < COUNT_OF(rules); k++) {
+        bool wanted = !argv[3] || strcmp(argv[3], name) == 0;
+        for (size_t k = 0; wanted && k < COUNT_OF(rules); k++) {
             /* To load the module is thousands of requests, most of them the parser's. */
             uint64_t stride = strcmp(name, "require") == 0 ? 5 + k : 1;
             uint64_t runs = run_all(argv[2], i, name, &rules[k], stride);
@@ -223,6 +237,33 @@ int main(int argc, char **argv) {
     }
     lua_close(L);
     (void)let_go();
+    return NULL;
+}
+
+/* On a stack far from all else: see crowd. */
+static void run_far_away(char **argv) {
+    const size_t size = (size_t)8 << 20;
+    void *far = (void *)((uintptr_t)1 << (UINTPTR_MAX > UINT32_MAX ? 45 : 30));
+    void *stack = mmap(far, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pthread_attr_t how;
+    pthread_t thread;
+    if (stack == MAP_FAILED || pthread_attr_init(&how) != 0 ||
+        pthread_attr_setstack(&how, stack, size) != 0 ||
+        pthread_create(&thread, &how, run_scenes, argv) != 0 || pthread_join(thread, NULL) != 0)
+        fail("the test itself", "no thread");
+    (void)pthread_attr_destroy(&how);
+}
+
+int main(int argc, char **argv) {
+    memory m = {0, 0, 0, 0, 0};
+    if (argc == 2 && strcmp(argv[1], "--probe") == 0) {
+        lua_State *L = lua_newstate(allocate, &m);
+        if (L) lua_close(L);
+        return L ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    if (argc < 3) fail("usage", "nomem MODULE SCRIPT [SCENE]");
+    host_load_core(argv[1]);
+    run_far_away(argv);
     host_no_pool_stays(pools_lost);
     printf("nomem: %" PRIu64 " buffers lost where Lua can not help it\n", pools_lost);
     return EXIT_SUCCESS;
