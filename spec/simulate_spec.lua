@@ -98,13 +98,17 @@ local function random_sizes(random)
 end
 
 -- Sizes with and without lifetimes, named buffers in any order, some above the largest tier, trims, and ticks if
--- these are asked for.
+-- these are asked for: the last ones in quiet.
 local function random_trace(random, sizes, steps, ticks)
   local trace, out, named, ticked = lines.new(), {}, 0, 0
   local function add(format, ...) assert.is_nil(lines.add(trace, format:format(...))) end
   local function size()
     if random(1, 8) == 1 then return random(0, math.floor(sizes[#sizes] * 1.2)) end
     return math.max(sizes[random(1, #sizes)] - random(0, 20), 0)
+  end
+  local function tick()
+    ticked = ticked + 1
+    add("time %.3f", ticked * TICK)
   end
   local longest = 2 ^ random(0, 9)
   for _ = 1, steps do
@@ -125,11 +129,9 @@ local function random_trace(random, sizes, steps, ticks)
     elseif random(1, 4) == 1 then
       add "trim"
     end
-    if ticks and random(1, 20) == 1 then
-      ticked = ticked + 1
-      add("time %.3f", ticked * TICK)
-    end
+    if ticks and random(1, 20) == 1 then tick() end
   end
+  for _ = 1, ticks and 4 or 0 do tick() end -- what is idle by then decays
   return trace
 end
 
