@@ -138,6 +138,7 @@ slabs given back                  0                  0                  0
     fails(2, "usage: --hold takes a whole number, got '-1'\n", "5\n", "--hold=-1")
     fails(2, "usage: --max-idle takes a size such as 64MiB, got '1MB'\n", "5\n", "--max-idle", "1MB")
     fails(2, "usage: --max-bytes takes a size such as 64MiB, got 'x'\n", "5\n", "--max-bytes", "x")
+    fails(2, "usage: --max-bytes takes a size such as 64MiB, got '0'\n", "5\n", "--max-bytes", "0")
     for _, name in ipairs { "linear", "fitted:0", "fitted:65", "fitted:", "sizes" } do
       fails(2, ("usage: --policy takes power_of_two, power_of_two_plus, stream or fitted:N, got '%s'\n"):format(name),
         "5\n", "--policy", name)

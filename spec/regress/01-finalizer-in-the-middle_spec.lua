@@ -60,7 +60,6 @@ local function survives(call, buffer)
   it(call, function()
     local script = text:gsub("CALL", function() return call end):gsub("BUFFER", function() return buffer end)
     h.script_ok(script)
-    if h.is_luajit then h.script_ok(script, "-joff") end
   end)
 end
 

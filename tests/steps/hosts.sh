@@ -8,6 +8,7 @@ host() { # build lua program arguments...
   limited 300 "$dir/hosts/$program" "$dir/bytepool/core.so" "$@"
 }
 
+# What runs out of memory goes on beside the next ones: `settle` after all.
 host_steps() { # build name luas rounds make-variables...
   local build=$1 name=$2 luas=$3 rounds=$4 lua
   shift 4
@@ -17,7 +18,7 @@ host_steps() { # build name luas rounds make-variables...
     step count_one "$name $lua states" host "$build" $lua states tests/hosts/states.lua
     step count_one "$name $lua exit" host "$build" $lua exit "$rounds"
     if "$build/$lua/hosts/nomem" --probe; then
-      step count_one "$name $lua nomem" host "$build" $lua nomem tests/hosts/nomem.lua
+      beside count_one "$name $lua nomem" host "$build" $lua nomem tests/hosts/nomem.lua
     else
       skip "$name $lua nomem" "this Lua takes no allocator of ours"
     fi

@@ -43,9 +43,10 @@ rock_steps() {
     if why=$(lua_missing $lua); then skip "rock $lua" "$why"; continue; fi
     version=$($lua -e 'io.write((_VERSION:gsub("Lua ", "")))')
     step count_one "rock $lua install" rock_install $lua "$version" "$tmp/rock-$lua"
-    step count_busted "rock $lua specs" rock_specs $lua "$version" "$tmp/rock-$lua"
     step count_one "rock $lua command" rock_command "$version" "$tmp/rock-$lua"
+    beside count_busted "rock $lua specs" rock_specs $lua "$version" "$tmp/rock-$lua"
   done
+  settle
 }
 
 consumer() { # how: a C program that is no part of the checkout

@@ -10,9 +10,9 @@ lua_missing() { # prints why the specs cannot run on this Lua
 
 # From an empty folder, so that only the paths given decide what is found.
 run_busted() { # spec-folder command...
-  local specs=$1
+  local specs=$1 empty
   shift
-  mkdir -p "$tmp/cwd" && cd "$tmp/cwd" || return 1
+  empty=$(mktemp -d "$tmp/cwd.XXXXXX") && cd "$empty" || return 1
   limited 300 "$@" "$root/tests/busted.lua" -o plainTerminal "$specs"
 }
 
@@ -26,11 +26,11 @@ specs() { # build-folder lua options...
 
 # With the compiler on above; here without it, and without it for the FFI bodies alone or in place of them.
 luajit_spec_steps() {
-  step count_busted "specs luajit -joff" specs build luajit -joff
+  beside count_busted "specs luajit -joff" specs build luajit -joff
   preload=(env BYTEPOOL_BODIES=interpreted)
-  step count_busted "specs luajit, FFI bodies interpreted" specs build luajit
+  beside count_busted "specs luajit, FFI bodies interpreted" specs build luajit
   preload=(env BYTEPOOL_BODIES=c)
-  step count_busted "specs luajit, C methods" specs build luajit
+  beside count_busted "specs luajit, C methods" specs build luajit
   preload=()
 }
 
@@ -39,9 +39,10 @@ spec_steps() {
   preload=()
   for lua in luajit lua5.1 lua5.2 lua5.3 lua5.4; do
     if why=$(lua_missing $lua); then skip $lua "$why"; continue; fi
-    step count_busted "specs $lua" specs build $lua
+    beside count_busted "specs $lua" specs build $lua
     [ $lua = luajit ] && luajit_spec_steps
   done
+  settle
   [ $((passed + failed)) != $before ] || step count_busted "specs" echo "every Lua was skipped"
 }
 
@@ -54,6 +55,7 @@ asan_spec_steps() {
     step count_one "specs asan build $lua" "$make" -j "$jobs" BUILD=build/asan "${asan_flags[@]}" LUA=$lua module
     # The interpreter's own leaks are not ours; those of the core show in the C tests.
     preload=(env LD_PRELOAD="$runtime" ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0")
-    step count_busted "specs asan $lua" specs build/asan $lua
+    beside count_busted "specs asan $lua" specs build/asan $lua
   done
+  settle
 }

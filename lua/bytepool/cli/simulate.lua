@@ -41,11 +41,11 @@ function simulate.define(command)
         .. "or - for standard input."):argname("FILE"):args("*")
 end
 
-local function size_option(arguments, key, name)
+local function size_option(arguments, key, name, least)
     local given = arguments[key]
     if not given then return nil end
     local value = require("bytepool.size").parse(given)
-    if value and value <= 2 ^ 40 then return value end
+    if value and value >= least and value <= 2 ^ 40 then return value end
     return nil, ("%s takes a size such as 64MiB, got '%s'"):format(name, given)
 end
 
@@ -53,8 +53,8 @@ end
 local function read_options(arguments)
     local hold = arguments.hold:find("^%d+$") and #arguments.hold < 16 and tonumber(arguments.hold)
     if not hold then return nil, ("--hold takes a whole number, got '%s'"):format(arguments.hold) end
-    local idle, wrong_idle = size_option(arguments, "max_idle", "--max-idle")
-    local most, wrong_bytes = size_option(arguments, "max_bytes", "--max-bytes")
+    local idle, wrong_idle = size_option(arguments, "max_idle", "--max-idle", 0)
+    local most, wrong_bytes = size_option(arguments, "max_bytes", "--max-bytes", 1)
     if wrong_idle or wrong_bytes then return nil, wrong_idle or wrong_bytes end
     return {hold = hold, limits = {idle = idle, bytes = most}}
 end

@@ -46,13 +46,15 @@ local function tier_table(prediction)
     return aligned(rows)
 end
 
+local function counted(n, noun) return ("%s %s%s"):format(count(n), noun, n == 1 and "" or "s") end
+
 local function text_of(trace, list)
     local samples, suggested = trace.samples, list[#list].prediction
     local sizes = {}
     for i, tier in ipairs(suggested.tiers) do sizes[i] = count(tier.size) end
     return table.concat({
-        ("%s requests, %s sizes from %s to %s, %s bytes asked for%s\n"):format(count(samples.requests),
-            count(#samples.sizes), count(samples.sizes[1]),
+        ("%s, %s from %s to %s, %s bytes asked for%s\n"):format(counted(samples.requests, "request"),
+            counted(#samples.sizes, "size"), count(samples.sizes[1]),
             count(samples.sizes[#samples.sizes]), units.bytes(samples.asked_bytes),
             trace.bounds and "\nSizes are the bounds of a histogram's buckets: a request is at most so long." or ""),
         comparison(list),
