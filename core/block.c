@@ -31,7 +31,11 @@ void bp__cut_plan(bp_cut *cut, size_t stride, size_t gap) {
     cut->bitmap = (uint32_t)bp__round_up((cut->blocks + 7) / 8, BP_LINE);
     size_t used = block_offset(cut, cut->blocks - 1) + stride;
     size_t slack = gap == 0 ? 0 : (BP_SLAB - used) / BP_LINE;
-    cut->data_colours = slack < COLOURS ? (uint32_t)slack + 1 : COLOURS;
+    uint32_t colours = COLOURS; /* a power of two: look-ups are without a division */
+    while (colours > slack + 1) {
+        colours /= 2;
+    }
+    cut->data_colour = colours - 1;
 }
 
 /* Odd while the rest is being written. Who reads an old number before and after read all of one
@@ -44,7 +48,7 @@ void bp__cut_share(bp_shared_cut *to, const bp_cut *cut) {
     bp_poke(&to->stride, cut->stride);
     bp_poke(&to->blocks, cut->blocks);
     bp_poke(&to->bitmap, cut->bitmap);
-    bp_poke(&to->data_colours, cut->data_colours);
+    bp_poke(&to->data_colour, cut->data_colour);
     bp_poke(&to->group_magic, cut->group_magic);
     bp_poke(&to->stride_magic, cut->stride_magic);
     bp_publish(&to->version, version + 2);
@@ -57,7 +61,7 @@ size_t bp__header_area(const bp_cut *cut) {
 /* The place of a slab in its region colours it. */
 static size_t first_header(uint32_t bitmap, size_t at) { return bitmap + at % COLOURS * BP_LINE; }
 
-static size_t first_block(uint32_t data_colours, size_t at) { return at % data_colours * BP_LINE; }
+static size_t first_block(uint32_t data_colour, size_t at) { return (at & data_colour) * BP_LINE; }
 
 static size_t place_of(uint32_t slab) { return slab & ((1u << BP_REGION_SHIFT) - 1); }
 
@@ -81,7 +85,7 @@ void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t i
     bp_region *r = bp__region_of(pool, slab);
     size_t at = place_of(slab);
     bp_buffer *b = bp__slab_header(pool, d, slab, index);
-    uint8_t *data = r->data + (at << BP_SLAB_SHIFT) + first_block(d->cut.data_colours, at) +
+    uint8_t *data = r->data + (at << BP_SLAB_SHIFT) + first_block(d->cut.data_colour, at) +
                     block_offset(&d->cut, index);
     b->bin = d->bin;
     b->slab = slab;
@@ -104,8 +108,8 @@ static uint32_t block_index(const bp_shared_cut *cut, uint32_t rel) {
     return starts && index < bp_peek(&cut->blocks) ? index : NO_BLOCK;
 }
 
-/* How a place in a region is cut. The tier that has the bin may change while we look: what is
- * reckoned with meanwhile is bounded by itself, and dropped where still() says so. */
+/* How a place in a region is cut. The tier that has the bin may change while we look: what was
+ * reckoned with is good where same_cut() says so afterwards, and bounded by itself before. */
 typedef struct look {
     const bp_shared_cut *cut;
     uint32_t version;
@@ -123,13 +127,17 @@ BP_INLINE bool look_at(const bp_pool *pool, const bp_region *r, size_t at, look 
     return true;
 }
 
+BP_INLINE bool same_cut(const look *l) {
+    atomic_thread_fence(memory_order_acquire);
+    return (l->version & 1u) == 0 && bp_peek(&l->cut->version) == l->version;
+}
+
 /* b was handed out at some time, and its slab was not given away while we looked: the
  * owner of a good pointer keeps that from happening, a stale one must not mislead. */
 BP_INLINE bool still(const bp_region *r, size_t at, const look *l, const bp_buffer *b) {
     bool carved = bp_peek(&b->to_data) != 0;
     atomic_thread_fence(memory_order_acquire);
-    bool same = (l->version & 1u) == 0 && bp_peek(&l->cut->version) == l->version;
-    return carved && same && bp_peek(&r->uses[at]) == l->use;
+    return carved && bp_peek(&r->uses[at]) == l->use;
 }
 
 bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
@@ -145,10 +153,10 @@ bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
         if (!look_at(pool, r, at, &l)) {
             return NULL;
         }
-        size_t first = first_block(bp_peek(&l.cut->data_colours), at);
+        size_t first = first_block(bp_peek(&l.cut->data_colour), at);
         uint32_t index = block_index(l.cut, (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first);
         size_t to = first_header(bp_peek(&l.cut->bitmap), at) + index * sizeof(bp_buffer);
-        if (index == NO_BLOCK || to > r->header_stride - sizeof(bp_buffer)) {
+        if (index == NO_BLOCK || !same_cut(&l)) {
             return NULL;
         }
         bp_buffer *b = header(r, at, to);
@@ -172,7 +180,7 @@ bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
         }
         size_t rel = off % r->header_stride - first_header(bp_peek(&l.cut->bitmap), at);
         bool starts = rel % sizeof *b == 0 && rel / sizeof *b < bp_peek(&l.cut->blocks);
-        return starts && still(r, at, &l, b);
+        return starts && same_cut(&l) && still(r, at, &l, b);
     }
     return false;
 }

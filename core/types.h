@@ -132,14 +132,14 @@ typedef struct bp_cut {
     uint32_t stride;       /* bytes from a block to the next of its group */
     uint32_t blocks;       /* of a slab; 0: no such tier */
     uint32_t bitmap;       /* bytes of free bits before the headers */
-    uint32_t data_colours; /* lines by which the first block may be shifted */
+    uint32_t data_colour;  /* the first block is shifted by so many lines at most; 2^n - 1 */
 } bp_cut;
 
 /* The same for look-ups of pointers, which take no lock: they drop what they found where
  * `version` was odd or has changed meanwhile. */
 typedef struct bp_shared_cut {
     _Alignas(64) _Atomic uint32_t version;
-    _Atomic uint32_t group, stride, blocks, bitmap, data_colours;
+    _Atomic uint32_t group, stride, blocks, bitmap, data_colour;
     _Atomic uint64_t group_magic, stride_magic;
 } bp_shared_cut;
 
