@@ -229,7 +229,7 @@ static void *run_scenes(void *data) {
         bool wanted = !argv[3] || strcmp(argv[3], name) == 0;
         for (size_t k = 0; wanted && k < COUNT_OF(rules); k++) {
             /* To load the module is thousands of requests, most of them the parser's. */
-            uint64_t stride = strcmp(name, "require") == 0 ? 5 + k : 1;
+            uint64_t stride = strcmp(name, "require") == 0 ? 11 + k : 1;
             uint64_t runs = run_all(argv[2], i, name, &rules[k], stride);
             printf("nomem: %s, %s: %" PRIu64 " runs\n", name, rules[k].name, runs);
         }

@@ -1,9 +1,8 @@
--- The scenes of nomem.c: every public function, some often enough that traces of them
--- are recorded. `watch` is the host's; each pool is handed to it.
+-- The scenes of nomem.c: every public function. `watch` is the host's; each pool is handed to it.
 local watch, keep = rawget(_G, "watch"), rawget(_G, "keep")
 local bytepool, pool, objects, raw
 local unpack = table.unpack or unpack
-local MANY = 70 -- a loop is hot from 56 rounds on
+local MANY = 20 -- each round's requests are refused in turn
 
 local sizes = { 100, 4096, 65536 }
 
