@@ -285,7 +285,7 @@ local function module_file(name)
 end
 
 -- resty.bytepool: its face, and the functions that stand in its parts; their classes are pages of their own.
-local RESTY = { "worker", "request", "body", "send", "serve", "channel", "report", "totals" }
+local RESTY = { "worker", "request", "body", "send", "serve", "channel", "subscriber", "report", "totals" }
 local RESTY_CLASSES = { channel = "Channel", subscriber = "Subscriber" }
 
 local function resty_file()

@@ -100,7 +100,7 @@ function body.body(given)
     if data and #data > most then return nil, TOO_LARGE end
     local buf, message = pool:from_string(data or "")
     if not buf then return nil, message end
-    return request.keep(buf)
+    return request.own(buf)
 end
 
 -- ---- sockets -----------------------------------------------------------------------
@@ -170,7 +170,7 @@ local function receive_pattern(sock, pattern, most, pool)
     if #data > most then return nil, TOO_LARGE end
     local buf, message = pool:from_string(data)
     if not buf then return nil, message end
-    return request.keep(buf)
+    return request.own(buf)
 end
 
 --- What a socket gives, in a buffer that goes back when the request ends: so many bytes, a line ("*l"), or all until

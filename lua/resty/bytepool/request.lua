@@ -57,6 +57,13 @@ function request.keep(buf)
     return buf
 end
 
+-- keep, of what another part made for the request: released where it can not be tied.
+function request.own(buf)
+    local kept, message = request.keep(buf)
+    if not kept then buf:release() end
+    return kept, message
+end
+
 --- A buffer of length n from the worker's default pool, which goes back when the request ends: the
 -- main request, also from its subrequests and user threads, or the timer that runs. After that the
 -- handle is dead, but for references that somebody retained.
