@@ -144,6 +144,23 @@ end
 
 function handlers.ticks() ngx.print(ngx.shared.seen:get "ticks" or 0) end
 
+-- While the collector is stopped, which looks like a finalizer: nothing is tied, and nothing stays out.
+function handlers.stopped()
+    collectgarbage "stop"
+    local calls = {
+        request = bp.request, body = bp.body,
+        subscribe = function(n) return bp.channel("stopped"):subscribe(n) end,
+        receive = function() return bp.receive(function() return "x" end, 1) end,
+    }
+    for _, name in ipairs {"request", "body", "subscribe", "receive"} do
+        local got, message = calls[name](name == "request" and 5 or nil)
+        ngx.say(name, " ", got and "something" or message)
+    end
+    collectgarbage "restart"
+    bp.channel("stopped"):close()
+    ngx.say("in_use ", bp.pool():get_pool_stats().in_use)
+end
+
 function handlers.errors()
     local function try(fn, ...) local _, e = pcall(fn, ...) ngx.say(tostring(e)) end
     try(bp.pool, "no such")

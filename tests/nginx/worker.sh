@@ -45,6 +45,12 @@ for text in 'pool: no pool has the name "no such"' 'init: tiers\[2\]: expected a
   equal "an error says $text" "$(grep -c "^$text" <<<"$errors")" 1
 done
 
+stopped=$(get -d x "$plain/stopped")
+for call in request body subscribe receive; do
+  equal "$call while the collector is stopped" "$(grep -c "^$call [a-z]*: not in a finalizer" <<<"$stopped")" 1
+done
+equal "nothing stays out" "$(tail -n 1 <<<"$stopped")" "in_use 1" # of init_by_lua
+
 # ---- bodies --------------------------------------------------------------------------
 
 head -c 3000001 /dev/urandom >"$dir/body-3000001"

@@ -62,8 +62,12 @@ local function from_file(path, most, pool)
         file:close()
         return nil, message
     end
-    -- The request may end while others have their turn.
-    request.keep(buf)
+    local tied
+    tied, message = request.own(buf) -- the request may end while others have their turn
+    if not tied then
+        file:close()
+        return nil, message
+    end
     local yields = YIELDS[ngx.get_phase()]
     while #buf < size do
         local got, why = buf:read_from(file, math.min(size - #buf, TURN))
@@ -197,7 +201,8 @@ function body.receive(sock, size, given)
     if not all and size > most then return nil, TOO_LARGE end
     local buf, message = pool:builder(all and 0 or size)
     if not buf then return nil, message end
-    request.keep(buf)
+    buf, message = request.own(buf)
+    if not buf then return nil, message end
     local why
     if all then
         -- One byte more than may come tells that there is more.
