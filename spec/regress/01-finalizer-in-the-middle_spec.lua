@@ -21,7 +21,7 @@ local text = [[
     end
   end
   local refused = 0
-  for round = 1, 150 do
+  for round = 1, 60 do
     local pool, done = bytepool.new_pools({ 64 }, { region_size = 8388608 })
     local buf = BUFFER
     on_collect(function()
@@ -29,7 +29,7 @@ local text = [[
       while bytepool.type(buf) == "buffer" do buf:release() end
       pool:close()
     end)
-    local padding = ("q"):rep(round * 7)
+    local padding = ("q"):rep(round * 17)
     for _ = 1, 20000 do
       local ok, result = pcall(function() return CALL end)
       if not ok then

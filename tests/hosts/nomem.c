@@ -2,7 +2,7 @@
  * closed: each scene of nomem.lua for each n until it is through. Nothing crashes, the
  * message is Lua's, and no buffer stays out.
  *
- *     nomem MODULE SCRIPT [SCENE]     nomem --probe: can this Lua have an allocator of ours?
+ *     nomem MODULE SCRIPT [STRIDE [SCENE]]     nomem --probe: can this Lua have an allocator of ours?
  */
 #include <pthread.h>
 #include <sys/mman.h>
@@ -202,9 +202,9 @@ static const char *run(const char *script, int scene, const rule *r, uint64_t n,
 }
 
 static uint64_t run_all(const char *script, int scene, const char *name, const rule *r,
-                        uint64_t stride) {
+                        uint64_t first, uint64_t stride) {
     bool through = false;
-    uint64_t n = 1, runs = 0;
+    uint64_t n = first, runs = 0;
     while (!through) {
         const char *wrong = run(script, scene, r, n, &through);
         if (wrong) {
@@ -219,6 +219,8 @@ static uint64_t run_all(const char *script, int scene, const char *name, const r
 
 static void *run_scenes(void *data) {
     char **argv = data;
+    uint64_t stride = argv[3] ? strtoull(argv[3], NULL, 10) : 1;
+    const char *scene = argv[3] ? argv[4] : NULL;
     memory m = {0, 0, 0, 0, 0};
     lua_State *L = begin(&m, argv[2], 0);
     lua_getfield(L, 1, "names");
@@ -226,11 +228,11 @@ static void *run_scenes(void *data) {
     for (int i = 1; i <= scenes; i++) {
         lua_rawgeti(L, 2, i);
         const char *name = lua_tostring(L, -1);
-        bool wanted = !argv[3] || strcmp(argv[3], name) == 0;
+        bool wanted = !scene || strcmp(scene, name) == 0;
         for (size_t k = 0; wanted && k < COUNT_OF(rules); k++) {
             /* To load the module is thousands of requests, most of them the parser's. */
-            uint64_t stride = strcmp(name, "require") == 0 ? 11 + k : 1;
-            uint64_t runs = run_all(argv[2], i, name, &rules[k], stride);
+            uint64_t by = strcmp(name, "require") == 0 ? 11 * stride : stride;
+            uint64_t runs = run_all(argv[2], i, name, &rules[k], 1 + k % by, by);
             printf("nomem: %s, %s: %" PRIu64 " runs\n", name, rules[k].name, runs);
         }
         lua_pop(L, 1);
@@ -261,7 +263,8 @@ int main(int argc, char **argv) {
         if (L) lua_close(L);
         return L ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    if (argc < 3) fail("usage", "nomem MODULE SCRIPT [SCENE]");
+    if (argc < 3 || argc > 5 || (argc > 3 && strtoull(argv[3], NULL, 10) == 0))
+        fail("usage", "nomem MODULE SCRIPT [STRIDE [SCENE]]");
     host_load_core(argv[1]);
     run_far_away(argv);
     host_no_pool_stays(pools_lost);

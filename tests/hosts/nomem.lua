@@ -290,7 +290,8 @@ for i, scene in ipairs(scenes) do script.names[i] = scene[1] end
 
 -- LuaJIT itself does not survive running out while its ffi library opens, while it records
 -- a trace, and in many releases not in a trace either: so the library is opened before, and
--- bytepool is loaded with the compiler on, for its FFI bodies, and used with it off.
+-- bytepool is loaded with the compiler on, for its FFI bodies, and used with it off. What was
+-- compiled meanwhile goes too: the compiler, off or not, records what follows a trace's exit.
 local jit = rawget(_G, "jit")
 
 function script.prepare(i)
@@ -301,7 +302,10 @@ function script.prepare(i)
   if scenes[i][1] == "load_config" then require "bytepool.config" end -- its text takes thousands of requests
   pool = new()
   objects = bytepool.new_pool(function() return {} end)
-  if jit then jit.off() end
+  if jit then
+    jit.off()
+    jit.flush()
+  end
 end
 
 -- Buffers that may stay out for good. The box of a raw pointer is made when the pointer

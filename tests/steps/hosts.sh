@@ -9,16 +9,16 @@ host() { # build lua program arguments...
 }
 
 # What runs out of memory goes on beside the next ones: `settle` after all.
-host_steps() { # build name luas rounds make-variables...
-  local build=$1 name=$2 luas=$3 rounds=$4 lua
-  shift 4
+host_steps() { # build name luas rounds stride make-variables...
+  local build=$1 name=$2 luas=$3 rounds=$4 stride=$5 lua
+  shift 5
   for lua in $luas; do
     "$make" -s have-lua LUA=$lua || { skip "$name $lua" "no interpreter or no headers"; continue; }
     step count_one "$name $lua build" "$make" -j "$jobs" BUILD="$build" "$@" LUA=$lua hosts
     step count_one "$name $lua states" host "$build" $lua states tests/hosts/states.lua
     step count_one "$name $lua exit" host "$build" $lua exit "$rounds"
     if "$build/$lua/hosts/nomem" --probe; then
-      beside count_one "$name $lua nomem" host "$build" $lua nomem tests/hosts/nomem.lua
+      beside count_one "$name $lua nomem" host "$build" $lua nomem tests/hosts/nomem.lua "$stride"
     else
       skip "$name $lua nomem" "this Lua takes no allocator of ours"
     fi
