@@ -1,9 +1,9 @@
 /* The arithmetic between pointers, headers and blocks: how a tier cuts a slab, where
  * the header of a block is, and which block starts at a pointer.
  *
- * Look-ups take no lock and trust nothing around the pointer. They read a slab's use
- * and the immutable cut of that tier, and stay inside that slab's header area whatever
- * becomes of the slab meanwhile.
+ * Look-ups take no lock and trust nothing around the pointer. They read a slab's use and the
+ * cut of the tier that has it, drop what they found where either has changed meanwhile, and
+ * touch a header only when the cut has not.
  */
 #include "internal.h"
 
@@ -63,11 +63,9 @@ static size_t first_header(uint32_t bitmap, size_t at) { return bitmap + at % CO
 
 static size_t first_block(uint32_t data_colour, size_t at) { return (at & data_colour) * BP_LINE; }
 
-static size_t place_of(uint32_t slab) { return slab & ((1u << BP_REGION_SHIFT) - 1); }
-
 uint64_t *bp__slab_bitmap(bp_pool *pool, uint32_t slab) {
     bp_region *r = bp__region_of(pool, slab);
-    return (uint64_t *)(void *)(r->headers + place_of(slab) * r->header_stride);
+    return (uint64_t *)(void *)(r->headers + bp__slab_place(slab) * r->header_stride);
 }
 
 /* `off` bytes into the header area of a slab. */
@@ -76,14 +74,14 @@ static bp_buffer *header(const bp_region *r, size_t at, size_t off) {
 }
 
 bp_buffer *bp__slab_header(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
-    size_t at = place_of(slab);
+    size_t at = bp__slab_place(slab);
     size_t off = first_header(d->cut.bitmap, at) + index * sizeof(bp_buffer);
     return header(bp__region_of(pool, slab), at, off);
 }
 
 void bp__block_carve(bp_pool *pool, const bp_depot *d, uint32_t slab, uint32_t index) {
     bp_region *r = bp__region_of(pool, slab);
-    size_t at = place_of(slab);
+    size_t at = bp__slab_place(slab);
     bp_buffer *b = bp__slab_header(pool, d, slab, index);
     uint8_t *data = r->data + (at << BP_SLAB_SHIFT) + first_block(d->cut.data_colour, at) +
                     block_offset(&d->cut, index);

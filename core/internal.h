@@ -87,6 +87,9 @@ bp_depot *bp__depot_alone(bp_pool *pool, size_t n);               /* NULL: n nee
 size_t bp__canary_bytes(const bp_pool *pool);                     /* behind each block */
 
 /* from region.c */
+BP_INLINE uint32_t bp__slab_place(uint32_t slab) {
+    return slab & ((1u << BP_REGION_SHIFT) - 1);
+} /* in its region */
 bp_region *bp__region_of(bp_pool *pool, uint32_t slab);
 bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab);
 uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run); /* or BP_NO_SLAB */
@@ -143,10 +146,6 @@ bool bp__charge_all_locked(bp_pool *pool, bp_depot *d, size_t blocks);
 void bp__discharge_blocks_locked(bp_pool *pool, bp_depot *d, size_t blocks);
 bool bp__tier_is_full(bp_depot *d);                                        /* of its own quota */
 uint32_t bp__fresh_at_once_locked(const bp_pool *pool, const bp_depot *d); /* that a bin reserves */
-
-/* from prewarm.c. size: d's, when the caller looked; BP_STALE: it is another tier's by now. */
-#define BP_STALE 1 /* beside the numbers of bp_status */
-int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count);
 
 /* from cache.c */
 bp_cache *bp__cache_new_locked(bp_pool *pool); /* of the registry: by the pool's table */

@@ -1,4 +1,4 @@
-/* Pools: create, trim, prewarm, destroy. */
+/* Pools: options, create, open, trim, shrink, destroy. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -225,31 +225,6 @@ size_t bp_pool_shrink(bp_pool *pool, size_t idle) {
 size_t bp_pool_trim(bp_pool *pool) {
     bp_add(&pool->trims, 1u);
     return bp_pool_shrink(pool, 0);
-}
-
-/* By the table as it is; BP_STALE where that changed on the way. */
-static int prewarm(bp_pool *pool, size_t size, size_t count) {
-    pthread_mutex_lock(&bp__registry);
-    uint32_t bin = bp__table_search(&pool->table, size).bin;
-    size_t block = bin == BP_BIN_NONE ? 0 : bp_peek(&pool->sizes[bin]);
-    pthread_mutex_unlock(&bp__registry);
-    if (bin == BP_BIN_NONE) {
-        return BP_ERR_ARG;
-    }
-    bp_depot *d = &pool->depots[bin];
-    int status = bp__depot_prewarm(pool, d, block, count);
-    if (bp_peek(&d->lost)) { /* what was made goes */
-        (void)bp__depot_bound(pool, d);
-    }
-    return status;
-}
-
-int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
-    int status;
-    do {
-        status = prewarm(pool, size, count);
-    } while (status == BP_STALE);
-    return status;
 }
 
 void bp_pool_fixed(bp_pool *pool, bp_options *out) {

@@ -1,6 +1,8 @@
 /* Blocks made ready before anybody asks: bp_pool_prewarm. */
 #include "internal.h"
 
+#define STALE 1 /* beside the numbers of bp_status: a depot is another tier's by now */
+
 /* Carves up to n blocks of a slab as idle ones and touches their pages. */
 static uint32_t prewarm_slab_locked(bp_pool *pool, bp_depot *d, uint32_t slab, size_t n) {
     bp_slab *s = bp__slab_at(pool, slab);
@@ -76,7 +78,7 @@ static void make_locked(bp_pool *pool, bp_depot *d, size_t count, uint32_t chain
 /* All slabs are taken before the first block is made: then nothing can fail. */
 static int prewarm_locked(bp_pool *pool, bp_depot *d, size_t size, size_t count, uint32_t *chain) {
     if (d->size != size || bp_peek(&d->lost)) {
-        return BP_STALE;
+        return STALE;
     }
     if (!tier_fits_locked(d, size, count)) {
         return BP_ERR_LIMIT;
@@ -95,7 +97,7 @@ static int prewarm_locked(bp_pool *pool, bp_depot *d, size_t size, size_t count,
     return BP_OK;
 }
 
-int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count) {
+static int prewarm_depot(bp_pool *pool, bp_depot *d, size_t size, size_t count) {
     if (!pool_fits(pool, size, count)) {
         return BP_ERR_LIMIT;
     }
@@ -107,5 +109,30 @@ int bp__depot_prewarm(bp_pool *pool, bp_depot *d, size_t size, size_t count) {
     if (status != BP_OK) {
         bp_sub(&pool->depot_bytes, count * size);
     }
+    return status;
+}
+
+/* By the table as it is; STALE where that changed on the way. */
+static int prewarm(bp_pool *pool, size_t size, size_t count) {
+    pthread_mutex_lock(&bp__registry);
+    uint32_t bin = bp__table_search(&pool->table, size).bin;
+    size_t block = bin == BP_BIN_NONE ? 0 : bp_peek(&pool->sizes[bin]);
+    pthread_mutex_unlock(&bp__registry);
+    if (bin == BP_BIN_NONE) {
+        return BP_ERR_ARG;
+    }
+    bp_depot *d = &pool->depots[bin];
+    int status = prewarm_depot(pool, d, block, count);
+    if (bp_peek(&d->lost)) { /* what was made goes */
+        (void)bp__depot_bound(pool, d);
+    }
+    return status;
+}
+
+int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count) {
+    int status;
+    do {
+        status = prewarm(pool, size, count);
+    } while (status == STALE);
     return status;
 }

@@ -1,8 +1,9 @@
 /* Address space under a pool: reserve regions, hand out slabs and runs of them, commit
  * them, give their memory back to the system.
  *
- * All under the pool's region lock. A slab's state belongs to whoever took it (a depot,
- * under its lock) until it is given.
+ * What is free, and the regions themselves, change under the pool's region lock; a slab's memory
+ * is given back before it is free. A slab's state belongs to whoever took it (a depot, under its
+ * lock) until it is given.
  */
 #include "internal.h"
 
@@ -12,10 +13,8 @@ bp_region *bp__region_of(bp_pool *pool, uint32_t slab) {
     return bp_acquire(&pool->regions[slab >> BP_REGION_SHIFT]);
 }
 
-static uint32_t local(uint32_t slab) { return slab & ((1u << BP_REGION_SHIFT) - 1); }
-
 bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab) {
-    return &bp__region_of(pool, slab)->slabs[local(slab)];
+    return &bp__region_of(pool, slab)->slabs[bp__slab_place(slab)];
 }
 
 /* Each region maps its slab table, their uses, the header areas, then the slabs. */
@@ -174,10 +173,10 @@ uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run) {
 }
 
 /* A look-up that read the old use may still read headers here: it looks at the use
- * again, after the fence in bp__block_find. */
+ * again, after the fence of still() in block.c. */
 void bp__slab_give(bp_pool *pool, uint32_t slab) {
     bp_region *r = bp__region_of(pool, slab);
-    uint32_t at = local(slab);
+    uint32_t at = bp__slab_place(slab);
     uint32_t run = r->slabs[at].run;
     uint8_t *data = r->data + ((size_t)at << BP_SLAB_SHIFT);
     if (pool->debug) {

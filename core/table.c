@@ -24,7 +24,7 @@ static uint32_t entry(const bp_table *t, uint32_t rank) {
 }
 
 /* A bucket names the lowest rank that holds n = m + 1 for its lowest m: where its other m need
- * a higher one, bp__place_of walks up. */
+ * a higher one, bp__spot_of walks up. */
 static void fill_entries(bp_table *t, bool slow_get) {
     uint32_t rank = slow_get ? t->count : 0;
     for (uint32_t i = 0; i < BP_BUCKETS; i++) {

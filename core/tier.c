@@ -1,4 +1,4 @@
-/* Tier tables: validation, the size -> tier index, and how a tier cuts a slab. */
+/* Tiers: the ready tables, validation, and what a depot is made for: stride, run, page classes. */
 #include <stdio.h>
 #include <string.h>
 

@@ -28,6 +28,7 @@
  *   footprint  the memory that a block takes when all of it was written
  *   alone      a request that no tier serves: a block of a page class or a run
  *   lease      the part of max_idle that a cache may fill
+ *   window     half of the decay: blocks that idle all through two in a row go back
  *   charged    bytes that count against max_bytes: of carved blocks, and alone ones
  *   slot       a pool's place in every thread's table of caches; a change of the table gives
  *              it another one, so that every thread misses its cache and makes a new one

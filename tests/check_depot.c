@@ -20,7 +20,7 @@ static void setup(void) {
 static void teardown(void) { bp_pool_destroy(pool); }
 
 static uint8_t use_of(uint32_t slab) {
-    return bp_peek(&bp__region_of(pool, slab)->uses[slab & ((1u << BP_REGION_SHIFT) - 1)]);
+    return bp_peek(&bp__region_of(pool, slab)->uses[bp__slab_place(slab)]);
 }
 
 /* n fresh blocks, owned as if a cache had handed them out. */
@@ -134,13 +134,13 @@ END_TEST
 
 START_TEST(prewarm_is_all_or_nothing) {
     pool->max_idle = 200 * d->size;
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 201), BP_ERR_LIMIT);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, SIZE_MAX), BP_ERR_LIMIT);
+    ck_assert_int_eq(bp_pool_prewarm(pool, d->size, 201), BP_ERR_LIMIT);
+    ck_assert_int_eq(bp_pool_prewarm(pool, d->size, SIZE_MAX), BP_ERR_LIMIT);
     ck_assert_uint_eq(bp_peek(&pool->owned_bytes), 0);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 130), BP_OK);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 70), BP_OK);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 1), BP_ERR_LIMIT);
-    ck_assert_int_eq(bp__depot_prewarm(pool, d, d->size, 0), BP_OK);
+    ck_assert_int_eq(bp_pool_prewarm(pool, d->size, 130), BP_OK);
+    ck_assert_int_eq(bp_pool_prewarm(pool, d->size, 70), BP_OK);
+    ck_assert_int_eq(bp_pool_prewarm(pool, d->size, 1), BP_ERR_LIMIT);
+    ck_assert_int_eq(bp_pool_prewarm(pool, d->size, 0), BP_OK);
     ck_assert_uint_eq(bp_peek(&d->free), 200);
     ck_assert_uint_eq(bp_peek(&pool->owned_bytes), 200 * d->size);
 }

@@ -26,7 +26,7 @@ local parts = {
     init = "worker", pool = "worker",
     request = "request", keep = "request",
     body = "body", receive = "body", receive_into = "body",
-    send = "send", flush = "send", pending = "send", send_stats = "send",
+    send = "send", flush = "send", send_stats = "send",
     serve = "serve",
     channel = "channel",
     stats = "report", vars = "report", metrics = "report", html = "report",

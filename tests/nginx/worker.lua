@@ -223,11 +223,11 @@ function handlers.close() bp.channel("live"):close() end
 -- Takes chunks one at a time, ?n= of them, ?nap= seconds apart.
 function handlers.take()
     local request = require "resty.bytepool.request"
-    local keep = request.keep
+    local own = request.own
     -- As on an nginx that is not known.
-    if ngx.var.arg_untied then request.keep = function(buf) return buf end end
+    if ngx.var.arg_untied then request.own = function(buf) return buf end end
     local sub = assert(bp.channel("live"):subscribe())
-    request.keep = keep
+    request.own = own
     ngx.print "ready\n"
     ngx.flush(true)
     for _ = 1, number "n" or math.huge do

@@ -24,7 +24,7 @@ specs() { # build-folder lua options...
   run_busted "$root/spec" "${preload[@]}" "$lua" "$@"
 }
 
-# With the compiler on above; here without it, and without it for the FFI bodies alone or in place of them.
+# Beside the run with the compiler on: one without it, and without it for the FFI bodies alone or in place of them.
 luajit_spec_steps() {
   beside count_busted "specs luajit -joff" specs build luajit -joff
   preload=(env BYTEPOOL_BODIES=interpreted)

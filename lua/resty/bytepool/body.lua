@@ -63,7 +63,7 @@ local function from_file(path, most, pool)
         return nil, message
     end
     local tied
-    tied, message = request.own(buf) -- the request may end while others have their turn
+    tied, message = request.own(buf, "body") -- the request may end while others have their turn
     if not tied then
         file:close()
         return nil, message
@@ -88,7 +88,7 @@ end
 -- client_max_body_size is what bounds the reading.
 ---@param given? {max?: bytepool.Size, pool?: bytepool.Pool|string} max: bytes; pool: one, or its name
 ---@return bytepool.Buffer|nil buf
----@return string? message "too large", or the pool has no memory
+---@return string? message "too large", the pool has no memory, or in a finalizer, see `request`
 function body.body(given)
     local most, pool = check("body", given)
     if not pool then return nil, "no pool" end
@@ -104,7 +104,7 @@ function body.body(given)
     if data and #data > most then return nil, TOO_LARGE end
     local buf, message = pool:from_string(data or "")
     if not buf then return nil, message end
-    return request.own(buf)
+    return request.own(buf, "body")
 end
 
 -- ---- sockets -----------------------------------------------------------------------
@@ -155,9 +155,7 @@ local function is_end(message) return message == nil or message == "closed" end
 ---@return string? message what failed before n bytes were read, such as "timeout" or "closed"
 ---@return integer? read before it failed; these bytes are in the buffer
 function body.receive_into(buf, sock, n)
-    if kind_of(buf) ~= "buffer" then
-        error(("receive_into: argument 'buf' must be a bytepool buffer, got %s"):format(kind_of(buf) or type(buf)), 2)
-    end
+    request.check("receive_into", buf)
     check_size("receive_into", n)
     local read, before = reader_of("receive_into", sock), #buf
     if n then buf:reserve(n) end
@@ -174,7 +172,7 @@ local function receive_pattern(sock, pattern, most, pool)
     if #data > most then return nil, TOO_LARGE end
     local buf, message = pool:from_string(data)
     if not buf then return nil, message end
-    return request.own(buf)
+    return request.own(buf, "receive")
 end
 
 --- What a socket gives, in a buffer that goes back when the request ends: so many bytes, a line ("*l"), or all until
@@ -183,7 +181,7 @@ end
 ---@param size integer|string bytes, or a pattern
 ---@param given? {max?: bytepool.Size, pool?: bytepool.Pool|string} max: bytes
 ---@return bytepool.Buffer|nil buf
----@return string? message "too large", the socket's ("timeout", "closed"), or the pool has no memory
+---@return string? message "too large", the socket's ("timeout", "closed"), the pool has no memory, or in a finalizer
 function body.receive(sock, size, given)
     local most, pool = check("receive", given)
     if not pool then return nil, "no pool" end
@@ -201,7 +199,7 @@ function body.receive(sock, size, given)
     if not all and size > most then return nil, TOO_LARGE end
     local buf, message = pool:builder(all and 0 or size)
     if not buf then return nil, message end
-    buf, message = request.own(buf)
+    buf, message = request.own(buf, "receive")
     if not buf then return nil, message end
     local why
     if all then

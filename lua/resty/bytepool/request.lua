@@ -57,11 +57,16 @@ function request.keep(buf)
     return buf
 end
 
--- keep, of what another part made for the request: released where it can not be tied.
-function request.own(buf)
-    local kept, message = request.keep(buf)
-    if not kept then buf:release() end
-    return kept, message
+-- keep, of what `method` of another part made for the request: released where it can not be tied. Raises nothing.
+---@param buf bytepool.Buffer
+---@param method string
+---@return bytepool.Buffer|nil buf
+---@return string? message
+function request.own(buf, method)
+    local message = refusal(buf, method)
+    if not message then return buf end
+    buf:release()
+    return nil, message
 end
 
 --- A buffer of length n from the worker's default pool, which goes back when the request ends: the

@@ -39,12 +39,6 @@ function send.flush(wait)
     return ok, message
 end
 
---- Buffers of this request that wait for their reader, and how many bytes of them. Those that are
--- out are let go, which otherwise happens in the next send and at the end of the request.
----@return integer buffers
----@return integer bytes
-function send.pending() return pending() end
-
 ---@class bytepool.SendStats
 ---@field requests integer that ever kept or sent a buffer
 ---@field kept integer buffers tied to requests

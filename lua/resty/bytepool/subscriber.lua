@@ -76,7 +76,7 @@ function subscriber:next(timeout)
     check_seconds("next", "timeout", timeout)
     local chunk, why = await(self.sub, timeout)
     if not chunk then return nil, why end
-    local buf, message = request.own(chunk.buf:share())
+    local buf, message = request.own(chunk.buf:share(), "next")
     if buf then pass(self.sub, chunk) end
     return buf, message
 end
@@ -124,7 +124,7 @@ local function new(c, life)
     local awake, why = semaphore.new()
     if not awake then return nil, why end
     local tied
-    tied, why = request.own(life:share())
+    tied, why = request.own(life:share(), "subscribe")
     if not tied then return nil, why end
     local sub = {channel = c, place = c.last + 1, awake = awake, waits = false, dropped = 0, life = tied}
     c.subscribers[sub] = true
