@@ -3,7 +3,7 @@
  *
  * Look-ups take no lock and trust nothing around the pointer. They read a slab's use and the
  * cut of the tier that has it, drop what they found where either has changed meanwhile, and
- * touch a header only when the cut has not.
+ * stay inside that slab's header area, which can be read whatever becomes of the slab.
  */
 #include "internal.h"
 
@@ -154,7 +154,8 @@ bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
         size_t first = first_block(bp_peek(&l.cut->data_colour), at);
         uint32_t index = block_index(l.cut, (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first);
         size_t to = first_header(bp_peek(&l.cut->bitmap), at) + index * sizeof(bp_buffer);
-        if (index == NO_BLOCK || !same_cut(&l)) {
+        /* A slab that was given away may be another tier's, with a larger area elsewhere. */
+        if (index == NO_BLOCK || to > r->header_stride - sizeof(bp_buffer) || !same_cut(&l)) {
             return NULL;
         }
         bp_buffer *b = header(r, at, to);

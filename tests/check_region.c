@@ -106,6 +106,27 @@ START_TEST(only_the_start_of_a_block_finds_it) {
 }
 END_TEST
 
+/* A look-up that was slow between a slab's use and the cut of its bin, when the slab was given
+ * away and the bin given to a tier of more blocks: in this region no header of theirs may exist. */
+START_TEST(a_cut_of_more_blocks_leads_nowhere) {
+    static const size_t sizes[] = {1048576};
+    bp_pool *pool = pool_in(sizes, COUNT_OF(sizes), 0);
+    bp_buffer *b = bp_buffer_get(pool, 1);
+    uint8_t *p = bp_buffer_data(b);
+    bp_cut right = pool->depots[b->bin].cut, other;
+    bp__cut_plan(&other, 64, 0);
+    ck_assert_ptr_eq(bp__block_find(pool, p), b);
+    bp__cut_share(&pool->cuts[b->bin], &other);
+    for (size_t at = 64 * 1024; at < BP_SLAB / 2; at += 64 * 1024) {
+        (void)bp__block_find(pool, p + at);
+    }
+    bp__cut_share(&pool->cuts[b->bin], &right);
+    ck_assert_ptr_eq(bp__block_find(pool, p), b);
+    ck_assert_int_eq(bp_buffer_release(pool, b), BP_OK);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 START_TEST(runs_fit_between_others) {
     static const size_t sizes[] = {4096};
     bp_pool *pool = pool_in(sizes, 1, 16 * BP_SLAB);
@@ -150,6 +171,7 @@ int main(void) {
     tcase_add_test(tc, slabs_are_cut_without_overlap);
     tcase_add_test(tc, few_of_a_slab_are_lost);
     tcase_add_test(tc, only_the_start_of_a_block_finds_it);
+    tcase_add_test(tc, a_cut_of_more_blocks_leads_nowhere);
     tcase_add_test(tc, runs_fit_between_others);
     tcase_add_test(tc, given_memory_reads_as_zero);
     return run_suite(suite);

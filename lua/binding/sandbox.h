@@ -31,9 +31,13 @@
 #define BPL_SANDBOX_CALLS 8         /* into it, one within another by way of host functions */
 #define BPL_SANDBOX_CHUNK "=config" /* messages of a script begin with config:LINE: */
 
+/* A function of the sandbox that was written and not read yet keeps its number: reset and free
+ * give that back. */
 typedef struct bpl_wire {
     uint8_t *data;
     size_t length, room, read;
+    lua_State *S;      /* whose functions are in it, or NULL */
+    size_t function;   /* 1 + where the last of them stands; 0: there is none */
     const char *fault; /* why a value could not be written, or NULL; */
     char path[160];    /* and where it stands */
 } bpl_wire;

@@ -100,6 +100,16 @@ static void open_ffi(lua_State *S) {
 #endif
 }
 
+/* What forgets a number takes no memory and raises nothing where the registry has a place for the
+ * list of free ones: 0 up to Lua 5.4.2, where an empty list must not be nil, which a growing table
+ * leaves out; later one that the first reference makes. */
+static void first_reference(lua_State *S) {
+    lua_pushinteger(S, 0);
+    lua_rawseti(S, LUA_REGISTRYINDEX, 0);
+    lua_pushboolean(S, 1);
+    luaL_unref(S, LUA_REGISTRYINDEX, luaL_ref(S, LUA_REGISTRYINDEX));
+}
+
 void bpl_sandbox_fill(lua_State *S) {
     lua_settop(S, 0);
     bpl_sandbox_globals(S); /* 1 */
@@ -121,6 +131,7 @@ void bpl_sandbox_fill(lua_State *S) {
     clear(S, 1);
     bpl_sandbox_merge(S, 2, 1);
     lua_settop(S, 0);
+    first_reference(S);
     (void)lua_gc(S, LUA_GCCOLLECT, 0);
 }
 

@@ -12,13 +12,33 @@
 
 enum tag { NIL, FALSE, TRUE, NUMBER, INTEGER, STRING, TABLE, END, FUNCTION, HOST_FUNCTION };
 
+/* What follows the tag of a function. */
+typedef struct written {
+    size_t before; /* as wire.function */
+    int ref;       /* 0: it was read */
+} written;
+
+/* To forget a reference takes no memory, see bpl_sandbox_fill. */
+static void forget_functions(bpl_wire *w) {
+    while (w->function != 0) {
+        written f;
+        memcpy(&f, w->data + w->function - 1, sizeof f);
+        if (f.ref > 0) {
+            luaL_unref(w->S, LUA_REGISTRYINDEX, f.ref);
+        }
+        w->function = f.before;
+    }
+}
+
 void bpl_wire_reset(bpl_wire *w) {
+    forget_functions(w);
     w->length = w->read = 0;
     w->fault = NULL;
     w->path[0] = '\0';
 }
 
 void bpl_wire_free(bpl_wire *w) {
+    forget_functions(w);
     free(w->data);
     *w = (bpl_wire){.data = NULL};
 }
@@ -151,8 +171,13 @@ static void write_function(writer *to, int arg) {
     lua_State *L = to->L;
     if (!to->is_host) {
         lua_pushvalue(L, arg);
-        int ref = luaL_ref(L, LUA_REGISTRYINDEX);
-        (void)put(to->w, FUNCTION, &ref, sizeof ref);
+        written f = {to->w->function, luaL_ref(L, LUA_REGISTRYINDEX)};
+        to->w->S = L;
+        if (put(to->w, FUNCTION, &f, sizeof f)) {
+            to->w->function = 1 + to->w->length - sizeof f;
+        } else {
+            luaL_unref(L, LUA_REGISTRYINDEX, f.ref);
+        }
         return;
     }
     if (to->functions == 0) {
@@ -261,9 +286,12 @@ static void read_value(lua_State *L, bpl_wire *w, bpl_sandbox *box, int frame) {
         }
         w->read++;
     } else if (tag == FUNCTION) {
-        int ref;
-        take(w, &ref, sizeof ref);
-        bpl_sandbox_push_function(L, box, ref, frame);
+        written f;
+        size_t at = w->read;
+        take(w, &f, sizeof f);
+        bpl_sandbox_push_function(L, box, f.ref, frame);
+        f.ref = 0; /* it is the hold's now */
+        memcpy(w->data + at, &f, sizeof f);
     } else if (tag == HOST_FUNCTION) {
         int id;
         uint32_t serial;

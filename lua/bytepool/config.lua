@@ -139,10 +139,14 @@ end
 
 local function pack(...) return {n = select("#", ...), ...} end
 
+-- A file may begin with the mark of UTF-8, and with a line for the shell.
+local function as_lua(text)
+    if text:sub(1, 3) == "\239\187\191" then text = text:sub(4) end
+    return text:sub(1, 1) == "#" and "--" .. text or text
+end
+
 -- What the text returns, or nil and a message; `name` is its name in those.
 local function run(text, name)
-    if text:sub(1, 3) == "\239\187\191" then text = text:sub(4) end
-    if text:sub(1, 1) == "#" then text = "--" .. text end
     local env = {policy = {sizes = make_sizes()}, policies = prelude.policies}
     local results = pack(pcall(core.sandbox, text, env, LIMITS, prelude.text, name))
     if not results[1] then return nil, tostring(results[2]) end
@@ -230,6 +234,7 @@ function config.load(source)
     local text, name = source_of(source)
     if not text then return nil, name end
     if #text > MOST_TEXT then return nil, ("%s: is longer than %d bytes"):format(name, MOST_TEXT) end
+    text = as_lua(text)
     local given, fault = run(text, name)
     if not given then return nil, fault end
     local values, faults, reading = normalise(given)

@@ -115,6 +115,8 @@ equal "queue_bytes" "$(figure queued) $(figure queued_bytes)" "2 2000"
 finish
 equal "queue_bytes: the newest are left" "$(lines a | sed 's/0*\([0-9]\)/\1/g')" "3 4 missed 2 "
 
+equal "two threads of one subscriber" "$(get "$plain/two" | sort | tr '\n' ' ')" "at once one two "
+
 # ---- subscribers that die --------------------------------------------------------------
 
 for path in take "unchecked/take"; do

@@ -220,6 +220,25 @@ function handlers.collect() collectgarbage() collectgarbage() end
 
 function handlers.close() bp.channel("live"):close() end
 
+-- Two light threads that wait for one subscriber's next chunk: each gets one as it comes.
+function handlers.two()
+    local channel = bp.channel "two"
+    local sub = assert(channel:subscribe())
+    local function take() return assert(sub:next(5)):tostring() end
+    local threads, began = {ngx.thread.spawn(take), ngx.thread.spawn(take)}, ngx.now()
+    for _, text in ipairs {"one", "two"} do
+        ngx.sleep(0.05)
+        channel:publish(text)
+    end
+    for _, thread in ipairs(threads) do
+        local _, text = ngx.thread.wait(thread)
+        ngx.say(text)
+    end
+    ngx.update_time()
+    ngx.say(ngx.now() - began < 2 and "at once" or "late")
+    channel:close()
+end
+
 -- Takes chunks one at a time, ?n= of them, ?nap= seconds apart.
 function handlers.take()
     local request = require "resty.bytepool.request"

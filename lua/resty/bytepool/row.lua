@@ -32,8 +32,8 @@ function row.wake_writers(c)
 end
 
 function row.wake(sub)
-    if sub.waits then sub.awake:post(1) end
-    sub.waits = false
+    if sub.waits > 0 then sub.awake:post(sub.waits) end
+    sub.waits = 0
 end
 
 -- What nobody waits for goes.

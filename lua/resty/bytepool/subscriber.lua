@@ -53,10 +53,12 @@ local function await(sub, seconds)
             left = until_when - ngx.now()
             if left <= 0 then return nil, "timeout" end
         end
-        sub.waits = true
+        sub.waits = sub.waits + 1 -- threads of its request that wait
         local woken, why = sub.awake:wait(math.min(left, LONG))
-        sub.waits = false
-        if not woken and why ~= "timeout" then return nil, why end
+        if not woken then
+            sub.waits = math.max(sub.waits - 1, 0)
+            if why ~= "timeout" then return nil, why end
+        end
     end
 end
 
@@ -126,7 +128,7 @@ local function new(c, life)
     local tied
     tied, why = request.own(life:share(), "subscribe")
     if not tied then return nil, why end
-    local sub = {channel = c, place = c.last + 1, awake = awake, waits = false, dropped = 0, life = tied}
+    local sub = {channel = c, place = c.last + 1, awake = awake, waits = 0, dropped = 0, life = tied}
     c.subscribers[sub] = true
     c.count = c.count + 1
     local held = newproxy(true)
