@@ -1,4 +1,5 @@
--- The scenes of nomem.c: what makes, shares, builds and reports buffers. `watch` is the host's; each pool is handed to it.
+-- The scenes of nomem.c: what makes, shares, builds and reports buffers.
+-- `watch` is the host's; each pool is handed to it.
 local watch, keep = rawget(_G, "watch"), rawget(_G, "keep")
 local bytepool, pool, objects, raw
 local unpack = table.unpack or unpack
