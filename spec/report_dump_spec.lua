@@ -140,6 +140,15 @@ describe("report.dump and report.load", function()
     h.raises(function() report.dump(5) end, "dump: argument 'snapshot' must be a snapshot or a table of them, got 5")
   end)
 
+  it("end for bounds beyond all integers", function()
+    local text = '{"pools":{"128":{"get":1,"put":1}},"generation":%d,"requests":5,'
+      .. '"histogram":[{"le":1,"count":1},{"le":1e19,"count":1},{"le":1e300,"count":2}]}'
+    local old, new = assert(report.load(text:format(1))), assert(report.load(text:format(2)))
+    all_texts(new)
+    all_texts(report.delta(new, old))
+    assert.is_nil((require("bytepool.policy").adaptive { tiers = 3 }:look(new)))
+  end)
+
   it("never raise for a text that was damaged, and what they take renders in every format", function()
     h.seeded(function(random)
       local whole = report.dump(sample())

@@ -30,11 +30,11 @@ local ceil, max = math.ceil, math.max
 ---@return number
 function traffic.bucket_end(n, buckets)
     buckets = buckets or BUCKETS
-    local below = buckets
     if n <= 1 then return 1 end
+    local below = buckets + 0.0 -- no integer of Lua 5.3: that would wrap to 0
     while below * 2 < n do below = below * 2 end
     local step = below / buckets
-    return ceil(n / step) * step
+    return ceil(ceil(n / step) * step)
 end
 
 local bucket_end = traffic.bucket_end

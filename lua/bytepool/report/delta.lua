@@ -27,9 +27,9 @@ end
 local function coarse(le)
     local above = le - 1
     if above < 16 then return le end
-    local step = 1
+    local step = 1.0 -- no integer of Lua 5.3: that would wrap to 0
     while 16 * step <= above do step = 2 * step end
-    return (math.floor(above / step) + 1) * step
+    return math.floor((math.floor(above / step) + 1) * step)
 end
 
 local function coarsened(histogram)
