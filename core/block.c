@@ -106,8 +106,8 @@ static uint32_t block_index(const bp_shared_cut *cut, uint32_t rel) {
     return starts && index < bp_peek(&cut->blocks) ? index : NO_BLOCK;
 }
 
-/* How a place in a region is cut. The tier that has the bin may change while we look: what was
- * reckoned with is good where same_cut() says so afterwards, and bounded by itself before. */
+/* How a place in a region is cut. The tier that has the bin may change while we look: what is
+ * reckoned with meanwhile is bounded by itself, and dropped where still() says so. */
 typedef struct look {
     const bp_shared_cut *cut;
     uint32_t version;
@@ -125,17 +125,13 @@ BP_INLINE bool look_at(const bp_pool *pool, const bp_region *r, size_t at, look 
     return true;
 }
 
-BP_INLINE bool same_cut(const look *l) {
-    atomic_thread_fence(memory_order_acquire);
-    return (l->version & 1u) == 0 && bp_peek(&l->cut->version) == l->version;
-}
-
 /* b was handed out at some time, and its slab was not given away while we looked: the
  * owner of a good pointer keeps that from happening, a stale one must not mislead. */
 BP_INLINE bool still(const bp_region *r, size_t at, const look *l, const bp_buffer *b) {
     bool carved = bp_peek(&b->to_data) != 0;
     atomic_thread_fence(memory_order_acquire);
-    return carved && bp_peek(&r->uses[at]) == l->use;
+    bool same = (l->version & 1u) == 0 && bp_peek(&l->cut->version) == l->version;
+    return carved && same && bp_peek(&r->uses[at]) == l->use;
 }
 
 bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
@@ -155,7 +151,7 @@ bp_buffer *bp__block_find(bp_pool *pool, const void *p) {
         uint32_t index = block_index(l.cut, (uint32_t)(off & (BP_SLAB - 1)) - (uint32_t)first);
         size_t to = first_header(bp_peek(&l.cut->bitmap), at) + index * sizeof(bp_buffer);
         /* A slab that was given away may be another tier's, with a larger area elsewhere. */
-        if (index == NO_BLOCK || to > r->header_stride - sizeof(bp_buffer) || !same_cut(&l)) {
+        if (index == NO_BLOCK || to > r->header_stride - sizeof(bp_buffer)) {
             return NULL;
         }
         bp_buffer *b = header(r, at, to);
@@ -179,7 +175,7 @@ bool bp__header_valid(bp_pool *pool, const bp_buffer *b) {
         }
         size_t rel = off % r->header_stride - first_header(bp_peek(&l.cut->bitmap), at);
         bool starts = rel % sizeof *b == 0 && rel / sizeof *b < bp_peek(&l.cut->blocks);
-        return starts && same_cut(&l) && still(r, at, &l, b);
+        return starts && still(r, at, &l, b);
     }
     return false;
 }

@@ -87,9 +87,8 @@ bp_depot *bp__depot_alone(bp_pool *pool, size_t n);               /* NULL: n nee
 size_t bp__canary_bytes(const bp_pool *pool);                     /* behind each block */
 
 /* from region.c */
-BP_INLINE uint32_t bp__slab_place(uint32_t slab) {
-    return slab & ((1u << BP_REGION_SHIFT) - 1);
-} /* in its region */
+/* In its region. */
+BP_INLINE uint32_t bp__slab_place(uint32_t slab) { return slab & ((1u << BP_REGION_SHIFT) - 1); }
 bp_region *bp__region_of(bp_pool *pool, uint32_t slab);
 bp_slab *bp__slab_at(bp_pool *pool, uint32_t slab);
 uint32_t bp__slab_take(bp_pool *pool, const bp_depot *d, uint32_t run); /* or BP_NO_SLAB */
