@@ -1,6 +1,7 @@
 -- What adaptive tiers know of the requests of a pool, from its snapshots.
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local h = dofile(here .. "/helper.lua")
+local buckets = require "bytepool.buckets"
 local traffic = require "bytepool.policy.traffic"
 
 describe("what is known of the traffic", function()
@@ -27,13 +28,13 @@ describe("what is known of the traffic", function()
     for _, n in ipairs { 1, 9, 16, 17, 18, 19, 33, 1025, 69632, 2 ^ 20 + 1 } do
       local empty = h.new(nil, { 2 ^ 21 })
       empty:get(n):release()
-      assert.equal(empty:get_pool_stats().histogram[1].le, traffic.bucket_end(n))
+      assert.equal(empty:get_pool_stats().histogram[1].le, buckets.upper(n))
       empty:close()
     end
     for _, bucket in ipairs(pool:get_pool_stats().histogram) do
-      assert.equal(bucket.le, traffic.bucket_end(bucket.le))
+      assert.equal(bucket.le, buckets.upper(bucket.le))
     end
-    assert.equal(2 ^ 40, traffic.bucket_end(2 ^ 40))
+    assert.equal(2 ^ 40, buckets.upper(2 ^ 40))
   end)
 
   it("spreads a bucket as its lengths were seen, with one more at its end", function()

@@ -12,32 +12,18 @@
 -- Since 0.1.0.
 -- @module bytepool.policy.traffic
 
+local buckets = require "bytepool.buckets"
 local core = require "bytepool.core"
 local samples = require "bytepool.policy.samples"
 
 local traffic = {}
 
 local MAX_SIZE = core.max_size
-local BUCKETS, GRID = 8, 64      -- to an octave: the pool's; of lengths that are seldom
+local GRID = 64                   -- to an octave: buckets of lengths that are seldom
 local EXACT, DISTINCT = 512, 2048 -- lengths kept as they are where there come to be more than the second
 local LEAST = 1 / 64             -- what counts less is forgotten
 
-local ceil, max = math.ceil, math.max
-
---- Where a bucket of so many to an octave that holds n ends.
----@param n number
----@param buckets? integer default 8, the pool's plain buckets
----@return number
-function traffic.bucket_end(n, buckets)
-    buckets = buckets or BUCKETS
-    if n <= 1 then return 1 end
-    local below = buckets + 0.0 -- no integer of Lua 5.3: that would wrap to 0
-    while below * 2 < n do below = below * 2 end
-    local step = below / buckets
-    return ceil(ceil(n / step) * step)
-end
-
-local bucket_end = traffic.bucket_end
+local ceil, max, upper = math.ceil, math.max, buckets.upper
 
 ---@class bytepool.policy.Traffic
 ---@field requests number that came so far, forgotten ones too
@@ -74,7 +60,7 @@ end
 local function in_plain_buckets(counts)
     local plain = {}
     for le, count in pairs(counts) do
-        local at = bucket_end(le)
+        local at = upper(le)
         plain[at] = (plain[at] or 0) + count
     end
     return plain
@@ -104,7 +90,7 @@ local function thin(lengths)
     end)
     local kept = {}
     for i, length in ipairs(order) do
-        local at = i <= EXACT and length or bucket_end(length, GRID)
+        local at = i <= EXACT and length or upper(length, GRID)
         kept[at] = (kept[at] or 0) + lengths[length]
     end
     return kept
@@ -154,18 +140,18 @@ end
 function methods:samples(cap)
     local most = cap or MAX_SIZE
     local sums, seen = {}, {} -- by end of the plain bucket
-    for le, weight in pairs(self.weights) do put(sums, bucket_end(le), weight) end
-    for length, weight in pairs(self.lengths) do put(seen, bucket_end(length), weight) end
+    for le, weight in pairs(self.weights) do put(sums, upper(le), weight) end
+    for length, weight in pairs(self.lengths) do put(seen, upper(length), weight) end
 
     local points = {}
     -- What is asked for in the bucket around the limit may be below it.
     local function at_end(le, weight)
-        if le > most and bucket_end(most) >= le then le = most end
+        if le > most and upper(most) >= le then le = most end
         put(points, le, weight)
     end
-    for le, weight in pairs(self.weights) do at_end(le, weight / ((seen[bucket_end(le)] or 0) + 1)) end
+    for le, weight in pairs(self.weights) do at_end(le, weight / ((seen[upper(le)] or 0) + 1)) end
     for length, weight in pairs(self.lengths) do
-        local at = bucket_end(length)
+        local at = upper(length)
         if sums[at] then put(points, length, sums[at] * weight / (seen[at] + 1)) end
     end
     if self.largest then at_end(self.largest, 0) end -- keeps its tier, however long ago it was

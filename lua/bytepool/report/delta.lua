@@ -3,6 +3,7 @@
 -- Since 0.1.0.
 -- @module bytepool.report.delta
 
+local buckets = require "bytepool.buckets"
 local families = require "bytepool.report.families"
 
 local delta = {}
@@ -22,20 +23,12 @@ local function drained_before(new, old)
     return before
 end
 
--- A bucket's bound among those that all pools have, 8 to a power of two: only by these can two histograms be
--- compared whose tiers differ, for the requests of earlier tiers are kept by them.
-local function coarse(le)
-    local above = le - 1
-    if above < 16 then return le end
-    local step = 1.0 -- no integer of Lua 5.3: that would wrap to 0
-    while 16 * step <= above do step = 2 * step end
-    return math.floor((math.floor(above / step) + 1) * step)
-end
-
+-- By the buckets that all pools have, 8 to a power of two: only by these can two histograms be compared whose tiers
+-- differ, for the requests of earlier tiers are kept by them.
 local function coarsened(histogram)
     local merged = {}
     for _, bucket in ipairs(histogram) do
-        local le, last = coarse(bucket.le), merged[#merged]
+        local le, last = buckets.upper(bucket.le), merged[#merged]
         if last and last.le == le then
             last.count = last.count + bucket.count
         else

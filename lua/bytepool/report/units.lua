@@ -3,6 +3,7 @@
 -- Since 0.1.0.
 -- @module bytepool.report.units
 
+local buckets = require "bytepool.buckets"
 local options = require "bytepool.options"
 
 local units = {}
@@ -111,14 +112,13 @@ end
 ---@param histogram {le: number, count: number}[]
 ---@return {le: number, count: number}[]
 function units.octaves(histogram)
-    local merged, bound = {}, 0.0
+    local merged, bound = {}, 0
     for _, bucket in ipairs(histogram) do
         local last = merged[#merged]
         if last and bucket.le <= bound then
             last.le, last.count = bucket.le, last.count + bucket.count
         else
-            bound = math.max(bound, 1.0) -- no integer of Lua 5.3: that would wrap to 0
-            while bound < bucket.le do bound = bound * 2 end
+            bound = buckets.upper(bucket.le, 1)
             merged[#merged + 1] = {le = bucket.le, count = bucket.count}
         end
     end
