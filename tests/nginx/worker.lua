@@ -149,7 +149,7 @@ function handlers.stopped()
     collectgarbage "stop"
     local calls = {
         request = bp.request, body = bp.body,
-        subscribe = function(n) return bp.channel("stopped"):subscribe(n) end,
+        subscribe = function() return bp.channel("stopped"):subscribe() end,
         receive = function() return bp.receive(function() return "x" end, 1) end,
     }
     for _, name in ipairs {"request", "body", "subscribe", "receive"} do
@@ -244,7 +244,7 @@ function handlers.take()
     local request = require "resty.bytepool.request"
     local own = request.own
     -- As on an nginx that is not known.
-    if ngx.var.arg_untied then request.own = function(buf) return buf end end
+    if ngx.var.arg_untied then request.own = function(_, buf) return buf end end
     local sub = assert(bp.channel("live"):subscribe())
     request.own = own
     ngx.print "ready\n"

@@ -57,14 +57,8 @@ local function from_file(path, most, pool)
     end
     file:seek("set")
     local buf
-    buf, message = pool:builder(size)
+    buf, message = request.own("body", pool:builder(size)) -- the request may end while others have their turn
     if not buf then
-        file:close()
-        return nil, message
-    end
-    local tied
-    tied, message = request.own(buf, "body") -- the request may end while others have their turn
-    if not tied then
         file:close()
         return nil, message
     end
@@ -102,9 +96,7 @@ function body.body(given)
         return buf, message
     end
     if data and #data > most then return nil, TOO_LARGE end
-    local buf, message = pool:from_string(data or "")
-    if not buf then return nil, message end
-    return request.own(buf, "body")
+    return request.own("body", pool:from_string(data or ""))
 end
 
 -- ---- sockets -----------------------------------------------------------------------
@@ -170,9 +162,7 @@ local function receive_pattern(sock, pattern, most, pool)
     local data, why = sock:receive(pattern)
     if not data then return nil, why end
     if #data > most then return nil, TOO_LARGE end
-    local buf, message = pool:from_string(data)
-    if not buf then return nil, message end
-    return request.own(buf, "receive")
+    return request.own("receive", pool:from_string(data))
 end
 
 --- What a socket gives, in a buffer that goes back when the request ends: so many bytes, a line ("*l"), or all until
@@ -197,9 +187,7 @@ function body.receive(sock, size, given)
     end
     local read = reader_of("receive", sock)
     if not all and size > most then return nil, TOO_LARGE end
-    local buf, message = pool:builder(all and 0 or size)
-    if not buf then return nil, message end
-    buf, message = request.own(buf, "receive")
+    local buf, message = request.own("receive", pool:builder(all and 0 or size))
     if not buf then return nil, message end
     local why
     if all then

@@ -57,13 +57,16 @@ function request.keep(buf)
     return buf
 end
 
--- keep, of what `method` of another part made for the request: released where it can not be tied. Raises nothing.
----@param buf bytepool.Buffer
+-- keep, of what `method` of another part made for the request: released where it can not be tied. Raises nothing;
+-- where there was nothing made, its message goes through.
 ---@param method string
+---@param buf bytepool.Buffer|nil
+---@param message? string
 ---@return bytepool.Buffer|nil buf
 ---@return string? message
-function request.own(buf, method)
-    local message = refusal(buf, method)
+function request.own(method, buf, message)
+    if not buf then return nil, message end
+    message = refusal(buf, method)
     if not message then return buf end
     buf:release()
     return nil, message

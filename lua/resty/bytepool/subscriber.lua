@@ -78,7 +78,7 @@ function subscriber:next(timeout)
     check_seconds("next", "timeout", timeout)
     local chunk, why = await(self.sub, timeout)
     if not chunk then return nil, why end
-    local buf, message = request.own(chunk.buf:share(), "next")
+    local buf, message = request.own("next", chunk.buf:share())
     if buf then pass(self.sub, chunk) end
     return buf, message
 end
@@ -126,7 +126,7 @@ local function new(c, life)
     local awake, why = semaphore.new()
     if not awake then return nil, why end
     local tied
-    tied, why = request.own(life:share(), "subscribe")
+    tied, why = request.own("subscribe", life:share())
     if not tied then return nil, why end
     local sub = {channel = c, place = c.last + 1, awake = awake, waits = 0, dropped = 0, life = tied}
     c.subscribers[sub] = true
