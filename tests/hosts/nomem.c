@@ -1,6 +1,6 @@
 /* Lua's allocator refuses the n-th request, or all from it on, or all until the state is
- * closed: each scene of nomem.lua for each n until it is through, or each STRIDE-th. Nothing crashes, the
- * message is Lua's, and no buffer stays out.
+ * closed: each scene of nomem.lua for each n until it is through, or each STRIDE-th. Nothing
+ * crashes, the message is Lua's, and no buffer stays out.
  *
  *     nomem MODULE SCRIPT [STRIDE [SCENE]]     nomem --probe: can this Lua have an allocator of ours?
  */
