@@ -6,52 +6,7 @@
 
 int luaopen_bytepool_core(lua_State *L);
 
-enum { POOLS = 512, RAWS = 64 };
-
-/* Compiled once: to read all files for each state would take most of the time. */
-static struct module {
-    const char *name, *path;
-    char *code;
-    size_t size;
-} modules[] = {
-    {"bytepool", "lua/bytepool/init.lua", NULL, 0},
-    {"bytepool.options", "lua/bytepool/options.lua", NULL, 0},
-    {"bytepool.change", "lua/bytepool/change.lua", NULL, 0},
-    {"bytepool.duration", "lua/bytepool/duration.lua", NULL, 0},
-    {"bytepool.settings", "lua/bytepool/settings.lua", NULL, 0},
-    {"bytepool.compat", "lua/bytepool/compat.lua", NULL, 0},
-    {"bytepool.size", "lua/bytepool/size.lua", NULL, 0},
-    {"bytepool.tick", "lua/bytepool/tick.lua", NULL, 0},
-    {"bytepool.tiers", "lua/bytepool/tiers.lua", NULL, 0},
-    {"bytepool.policy", "lua/bytepool/policy.lua", NULL, 0},
-    {"bytepool.pressure", "lua/bytepool/pressure.lua", NULL, 0},
-    {"bytepool.policy.schemas", "lua/bytepool/policy/schemas.lua", NULL, 0},
-    {"bytepool.config", "lua/bytepool/config.lua", NULL, 0},
-    {"bytepool.config.lines", "lua/bytepool/config/lines.lua", NULL, 0},
-    {"bytepool.config.prelude", "lua/bytepool/config/prelude.lua", NULL, 0},
-    {"bytepool.config.schema", "lua/bytepool/config/schema.lua", NULL, 0},
-    {"bytepool.config.tiers", "lua/bytepool/config/tiers.lua", NULL, 0},
-    {"bytepool.report", "lua/bytepool/report.lua", NULL, 0},
-    {"bytepool.report.json", "lua/bytepool/report/json.lua", NULL, 0},
-    {"bytepool.report.pools", "lua/bytepool/report/pools.lua", NULL, 0},
-    {"bytepool.report.process", "lua/bytepool/report/process.lua", NULL, 0},
-    {"bytepool.report.text", "lua/bytepool/report/text.lua", NULL, 0},
-    {"bytepool.report.units", "lua/bytepool/report/units.lua", NULL, 0},
-    {"bytepool.methods", "lua/bytepool/methods.lua", NULL, 0},
-    {"bytepool.contents", "lua/bytepool/contents.lua", NULL, 0},
-    {"bytepool.scope", "lua/bytepool/scope.lua", NULL, 0},
-    {"bytepool.numbers", "lua/bytepool/numbers.lua", NULL, 0},
-    {"bytepool.object_pool", "lua/bytepool/object_pool.lua", NULL, 0},
-    {"bytepool.clib", "lua/bytepool/clib.lua", NULL, 0},
-    {"bytepool.ffi", "lua/bytepool/ffi.lua", NULL, 0},
-    {"model", "tests/fuzz/model.lua", NULL, 0},
-    {"choices", "tests/fuzz/choices.lua", NULL, 0},
-    {"api", "tests/fuzz/api.lua", NULL, 0},
-    {"bytes", "tests/fuzz/bytes.lua", NULL, 0},
-    {"views", "tests/fuzz/views.lua", NULL, 0},
-    {"misuse", "tests/fuzz/misuse.lua", NULL, 0},
-    {"ops", "tests/fuzz/ops.lua", NULL, 0},
-};
+enum { POOLS = 512, RAWS = 64, MODULES = 128, MODULE_NAME = 64 };
 
 static bp_pool *pools[POOLS];
 static struct raw {
@@ -61,6 +16,17 @@ static struct raw {
 static size_t pool_count, raw_count, step;
 
 static void fail(const char *what) { fuzz_fail("lua", step, what); }
+
+/* ---- modules ------------------------------------------------------------------- */
+
+/* What a script requires comes from the tree alone, whatever the machine has installed. It is
+ * compiled once: to read the files for each state would take most of the time. */
+static struct module {
+    char name[MODULE_NAME];
+    char *code;
+    size_t size;
+} modules[MODULES];
+static size_t module_count;
 
 static int append(lua_State *L, const void *piece, size_t size, void *arg) {
     struct module *m = arg;
@@ -73,20 +39,51 @@ static int append(lua_State *L, const void *piece, size_t size, void *arg) {
     return 0;
 }
 
-static void compile_modules(void) {
+static void compile(struct module *m, const char *path) {
     lua_State *L = luaL_newstate();
-    for (size_t i = 0; L != NULL && i < COUNT_OF(modules); i++) {
-        char path[1024];
-        (void)snprintf(path, sizeof path, "%s/%s", FUZZ_ROOT, modules[i].path);
-        if (luaL_loadfile(L, path) != 0) fail(lua_tostring(L, -1));
+    if (L == NULL) fail("no state");
+    if (luaL_loadfile(L, path) != 0) fail(lua_tostring(L, -1));
 #if LUA_VERSION_NUM >= 503
-        if (lua_dump(L, append, &modules[i], 0) != 0) fail("lua_dump");
+    if (lua_dump(L, append, m, 0) != 0) fail("lua_dump");
 #else
-        if (lua_dump(L, append, &modules[i]) != 0) fail("lua_dump");
+    if (lua_dump(L, append, m) != 0) fail("lua_dump");
 #endif
-        lua_pop(L, 1);
-    }
     lua_close(L);
+}
+
+/* NULL where the tree has no file of that name. */
+static const struct module *module_named(const char *name) {
+    static const char *const folders[][2] = {
+        {"lua", ".lua"}, {"lua", "/init.lua"}, {"tests/fuzz", ".lua"}};
+    for (size_t i = 0; i < module_count; i++) {
+        if (strcmp(modules[i].name, name) == 0) return &modules[i];
+    }
+    char file[MODULE_NAME], path[1024];
+    if (snprintf(file, sizeof file, "%s", name) >= MODULE_NAME) return NULL;
+    for (char *dot = file; (dot = strchr(dot, '.')) != NULL;) *dot = '/';
+    for (size_t i = 0; i < COUNT_OF(folders); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s/%s%s", FUZZ_ROOT, folders[i][0], file,
+                       folders[i][1]);
+        if (access(path, R_OK) != 0) continue;
+        if (module_count == MODULES) fail("more modules than MODULES");
+        struct module *m = &modules[module_count++];
+        (void)snprintf(m->name, sizeof m->name, "%s", name);
+        compile(m, path);
+        return m;
+    }
+    return NULL;
+}
+
+/* The searcher in the place of the one for Lua files. */
+static int l_search(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    const struct module *m = module_named(name);
+    if (m == NULL) {
+        lua_pushfstring(L, "\n\tno module '%s' in the tree", name);
+    } else if (luaL_loadbuffer(L, m->code, m->size, m->name) != 0) {
+        return lua_error(L);
+    }
+    return 1;
 }
 
 /* ---- for the scripts ----------------------------------------------------------- */
@@ -201,11 +198,9 @@ static lua_State *open_state(void) {
     lua_getfield(L, -2, "preload");
     lua_pushcfunction(L, luaopen_bytepool_core);
     lua_setfield(L, -2, "bytepool.core");
-    for (size_t i = 0; i < COUNT_OF(modules); i++) {
-        const struct module *m = &modules[i];
-        if (luaL_loadbuffer(L, m->code, m->size, m->name) != 0) fail(lua_tostring(L, -1));
-        lua_setfield(L, -2, m->name);
-    }
+    lua_getfield(L, -3, LUA_VERSION_NUM >= 502 ? "searchers" : "loaders");
+    lua_pushcfunction(L, l_search);
+    lua_rawseti(L, -2, 2);
     lua_settop(L, 0);
     return L;
 }
@@ -225,7 +220,6 @@ static void call_ops(lua_State *L, const char *name) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (modules[0].code == NULL) compile_modules();
     pool_count = raw_count = step = 0;
     bool abrupt = size > 0 && (data[0] & 2) != 0;
     lua_State *L = open_state();
