@@ -1,6 +1,7 @@
 -- LuaJIT: raw pointers of bytepool.ffi, and the hot methods as compiled FFI bodies.
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local h = dofile(here .. "/helper.lua")
+local tracing = dofile(here .. "/tracing.lua")
 local bytepool = require "bytepool"
 
 if not h.is_luajit then
@@ -155,40 +156,12 @@ describe("raw pointers", function()
   end)
 end)
 
--- A script that runs BODY in a loop and prints how the loop's trace ended.
-local trace_text = [[
-  local bytepool = require "bytepool"
-  local pool = bytepool.new_pools({ 128 }, { region_size = 67108864 })
-  local buf = pool:from_string("abcdefgh")
-  local loops, aborts = 0, {}
-  local info = require("jit.util").traceinfo
-  local reasons = require("jit.vmdef").traceerr
-  local function on_trace(what, tr, func, pc, otr)
-    if what == "stop" then
-      if info(tr).linktype == "loop" then loops = loops + 1 end
-    elseif what == "abort" then
-      local why = reasons[otr] or tostring(otr)
-      -- Hot counters are shared by address: rarely the loop is entered for recording
-      -- only as it ends. That says nothing of what is inside.
-      if why ~= "leaving loop in root trace" then aborts[#aborts + 1] = why end
-    end
-  end
-  collectgarbage() -- a finalizer that runs while a trace is recorded would abort it
-  collectgarbage("stop")
-  jit.attach(on_trace, "trace")
-  local sum = 0
-  for i = 1, 1000 do
-    BODY
-  end
-  jit.attach(on_trace)
-  print(loops, #aborts, sum, buf:ref_count(), table.concat(aborts, "; "))
-]]
-
-local function trace_script(body)
-  return (trace_text:gsub("BODY", function() return body end))
-end
-
 describe("in a loop under the JIT", function()
+  local setup = [[
+    local pool = bytepool.new_pools({ 128 }, { region_size = 67108864 })
+    local buf = pool:from_string("abcdefgh")
+  ]]
+  local results = "sum, buf:ref_count()"
   local bodies = {
     byte = "sum = sum + buf:byte(i % 8 + 1)",
     len = "sum = sum + buf:len()",
@@ -201,22 +174,20 @@ describe("in a loop under the JIT", function()
   if jit.status() then
     for name, body in pairs(bodies) do
       it(name .. " compiles without an abort", function()
-        local out = h.script_ok(trace_script(body))
-        assert.equal(("1\t0\t%d\t1\t\n"):format(sums[name]), out)
+        assert.equal(sums[name] .. " 1", tracing.compiles(setup, body, results))
       end)
     end
 
     it("the raw pair compiles without an abort", function()
       local body = "local p = raw.get(pool, 100) p[0] = 1 sum = sum + p[0] raw.put(pool, p)"
-      local text = 'local raw = require "bytepool.ffi"\n' .. trace_script(body)
-      assert.equal("1\t0\t1000\t1\t\n", h.script_ok(text))
+      assert.equal("1000 1", tracing.compiles(setup .. 'local raw = require "bytepool.ffi"', body, results))
     end)
   end
 
   it("gives the same sums with the JIT off", function()
     for name, body in pairs(bodies) do
-      local out = h.script_ok(trace_script(body), "-joff")
-      assert.equal(("0\t0\t%d\t1\t\n"):format(sums[name]), out)
+      local links, aborts, printed = tracing.loop(setup, body, results, "-joff")
+      assert.same({ "", "", sums[name] .. " 1" }, { links, aborts, printed })
     end
   end)
 end)

@@ -1,6 +1,7 @@
 -- Numbers at a position: every kind, both byte orders, its edges, and what is refused.
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local h = dofile(here .. "/helper.lua")
+local tracing = dofile(here .. "/tracing.lua")
 
 local pool = h.new()
 local inf, nan = math.huge, 0 / 0
@@ -280,28 +281,12 @@ describe("numbers of a slice", function()
 end)
 
 if h.is_luajit and rawget(_G, "jit").status() then
-  -- Whether a loop was compiled, and why not; as in ffi_spec.lua.
-  local function traces(body)
-    return h.script_ok((([[
-      local bytepool, jit, reasons = require "bytepool", require "jit", require("jit.vmdef").traceerr
-      local buf = bytepool.default():get_buffer(64):fill(1)
-      local sum, compiled, aborts = 0, "interpreted", ""
-      collectgarbage "stop"
-      jit.attach(function(what, _, _, _, code)
-        if what == "stop" then compiled = "compiled" end
-        local why = reasons[code] or tostring(code)
-        if what == "abort" and why ~= "leaving loop in root trace" then aborts = aborts .. ": " .. why end
-      end, "trace")
-      for i = 1, 1000 do BODY end
-      io.write(compiled, aborts)
-    ]]):gsub("BODY", function() return body end)))
-  end
-
   it("numbers compile without an abort", function()
+    local setup = "local buf = bytepool.default():get_buffer(64):fill(1)"
     each(function(name)
-      local body = ("sum = sum + tonumber(buf:%s(i %% 8 + 1)) buf:set_%s(i %% 8 + 1, i %% 100)"):format(name, name)
-      assert.equal(name .. " compiled", name .. " " .. traces(body))
+      tracing.compiles(setup,
+        ("sum = sum + tonumber(buf:%s(i %% 8 + 1)) buf:set_%s(i %% 8 + 1, i %% 100)"):format(name, name))
     end)
-    assert.equal("compiled", traces("local v = buf:i64be(1) buf:set_u64le(9, v) buf:set_i64be(17, v + 1LL)"))
+    tracing.compiles(setup, "local v = buf:i64be(1) buf:set_u64le(9, v) buf:set_i64be(17, v + 1LL)")
   end)
 end

@@ -2,6 +2,7 @@
 -- the trace for the call and goes on behind it ("stitch"); README has the same list.
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local h = dofile(here .. "/helper.lua")
+local tracing = dofile(here .. "/tracing.lua")
 require "bytepool"
 local core = require "bytepool.core"
 local jit = rawget(_G, "jit")
@@ -91,10 +92,8 @@ local of_pools = {
   rollback = "pool:rollback()",
 }
 
--- Prints how the traces that begin with the loop end, and why any of these, or of those that
--- hang on them, was given up. That a body is tried alone now and then is not looked at.
-local script = [[
-  local bytepool = require "bytepool"
+-- What the loops use.
+local setup = [[
   local pool = bytepool.new_pools({ 128, 4096 }, { region_size = 67108864 })
   local closed = bytepool.new_pools({ 128 }, { region_size = 67108864 })
   local buf, other = pool:from_string "abcdefgh", pool:from_string "12345678"
@@ -103,49 +102,8 @@ local script = [[
   file:seek("set", 0)
   local tiers = { 128, 4096 }
   local function callback(b) return b:len() end
-  local info, reasons = require "jit.util".traceinfo, require "jit.vmdef".traceerr
-  local loop, roots, ours, links, aborts = nil, {}, {}, {}, {}
-  local function on_trace(what, number, func, _, code, about)
-    if what == "start" then
-      roots[number] = func == loop and not code
-      ours[number] = roots[number] or ours[code]
-    elseif what == "stop" and roots[number] then
-      links[#links + 1] = info(number).linktype
-    elseif what == "abort" and ours[number] then
-      local why = tostring(reasons[code] or code)
-      aborts[#aborts + 1] = why:find "%%" and why:format(type(about) == "function" and 0 or about) or why
-    end
-  end
-  collectgarbage() -- a finalizer that runs while a trace is recorded would abort it
-  collectgarbage "stop"
-  local sum = 0
-  function loop()
-    for i = 1, 1000 do
-      BODY
-    end
-  end
-  jit.attach(on_trace, "trace")
-  loop()
-  jit.attach(on_trace)
-  print(table.concat(links, " "), table.concat(aborts, "; "), sum, bytepool.ffi_bodies, callback, closed, other, counts,
-    tiers)
+  local _ = { closed, other, counts, tiers, callback }
 ]]
-
--- What the compiler tries again by itself. It shares its counters of hot code by address, so
--- now and then it begins in a strange place.
-local again = { ["leaving loop in root trace"] = true, ["inner loop in root trace"] = true,
-  ["down-recursion, restarting"] = true, ["retry recording"] = true }
-
-local function traces(body)
-  local text = script:gsub("BODY", function() return body end)
-  local links, aborts = h.script_ok(text):match "^([^\t]*)\t([^\t]*)"
-  local real = {}
-  for why in aborts:gmatch "[^;]+" do
-    why = why:gsub("^ ", "")
-    if not again[why] then real[#real + 1] = why end
-  end
-  return links, table.concat(real, "; ")
-end
 
 local reason_of = {}
 for reason, names in pairs(stays_c) do
@@ -156,20 +114,13 @@ local function check(methods, loops)
   for name in pairs(methods) do
     it(name .. (reason_of[name] and " stays C" or " compiles"), function()
       assert.truthy(loops[name], "no loop for the method " .. name)
-      local links, aborts = traces(loops[name])
-      if reason_of[name] then
-        assert.equal("", aborts)
-        assert.is_nil(links:find "loop", "it compiles: take it from the list")
+      if not reason_of[name] then
+        tracing.compiles(setup, loops[name])
         return
       end
-      -- The compiler may begin more than once; what it makes of the loop is the same each time. But
-      -- one process in 300 has its counters shared in such a way that it begins elsewhere.
-      for _ = 1, 4 do
-        if aborts == "" and links:gsub(" loop", "") == "loop" then break end
-        links, aborts = traces(loops[name])
-      end
+      local links, aborts = tracing.loop(setup, loops[name])
       assert.equal("", aborts)
-      assert.equal("loop", (links:gsub(" loop", "")))
+      assert.is_nil(links:find "loop", "it compiles: take it from the list")
     end)
   end
   for name in pairs(loops) do assert(methods[name], name) end
