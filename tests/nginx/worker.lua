@@ -146,17 +146,28 @@ function handlers.ticks() ngx.print(ngx.shared.seen:get "ticks" or 0) end
 
 -- While the collector is stopped, which looks like a finalizer: nothing is tied, and nothing stays out.
 function handlers.stopped()
+    local full = bp.channel("full", {queue = 1, policy = "wait"})
+    local sub = full:subscribe()
+    full:publish "first"
     collectgarbage "stop"
     local calls = {
         request = bp.request, body = bp.body,
         subscribe = function() return bp.channel("stopped"):subscribe() end,
         receive = function() return bp.receive(function() return "x" end, 1) end,
+        publish = function() return full:publish "second" end,
     }
-    for _, name in ipairs {"request", "body", "subscribe", "receive"} do
+    for _, name in ipairs {"request", "body", "subscribe", "receive", "publish"} do
         local got, message = calls[name](name == "request" and 5 or nil)
         ngx.say(name, " ", got and "something" or message)
     end
+    bp.channel("full", {queue = 1}) -- drops the oldest, and waits for nobody
+    ngx.say("without a wait ", tostring(full:publish "third"))
     collectgarbage "restart"
+    local buf = sub:next(0)
+    ngx.say("the last one ", buf:tostring())
+    buf:release()
+    sub:close()
+    full:close()
     bp.channel("stopped"):close()
     ngx.say("in_use ", bp.pool():get_pool_stats().in_use)
 end

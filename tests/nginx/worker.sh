@@ -46,9 +46,11 @@ for text in 'pool: no pool has the name "no such"' 'init: tiers\[2\]: expected a
 done
 
 stopped=$(get -d x "$plain/stopped")
-for call in request body subscribe receive; do
+for call in request body subscribe receive publish; do
   equal "$call while the collector is stopped" "$(grep -c "^$call [a-z]*: not in a finalizer" <<<"$stopped")" 1
 done
+equal "a publish that need not wait" "$(grep -c "^without a wait 1$" <<<"$stopped")" 1
+equal "what it published" "$(grep "^the last" <<<"$stopped")" "the last one third"
 equal "nothing stays out" "$(tail -n 1 <<<"$stopped")" "in_use 1" # of init_by_lua
 
 # ---- bodies --------------------------------------------------------------------------

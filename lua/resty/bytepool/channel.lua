@@ -37,7 +37,7 @@ local channel = {}
 channel.__index = channel
 
 -- The publisher waits, in turns: of a subscriber that has gone nobody may tell.
-local function wait_for_room(c, size)
+local function await_room(c, size)
     ngx.update_time()
     local until_when = ngx.now() + c.timeout
     while not row.has_room(c, size) and not c.closed do
@@ -69,21 +69,33 @@ local function drop_slowest(c)
     end
 end
 
--- Makes room by the channel's policy; false and a message where there is none in time.
-local function make_room(c, size)
-    if row.has_room(c, size) then return true end
+-- Meanwhile the publisher's request may be ended, so the buffer is the request's.
+local function wait_for_room(c, buf, size)
+    local tied, message = request.own("publish", buf)
+    if not tied then return nil, message end
+    local room
+    room, message = await_room(c, size)
+    local own = room and buf:share() or nil
+    buf:release()
+    return own, message
+end
+
+-- Makes room for a buffer by the channel's policy, and gives it back; nil and a message, and the buffer released, where
+-- there is none in time.
+local function make_room(c, buf, size)
     row.sweep(c)
-    if c.policy == "wait" then return wait_for_room(c, size) end
+    if row.has_room(c, size) then return buf end
+    if c.policy == "wait" then return wait_for_room(c, buf, size) end
     local drop = c.policy == "drop_subscriber" and drop_slowest or row.drop_first
     while not row.has_room(c, size) do drop(c) end
-    return true
+    return buf
 end
 
 --- Gives a chunk to all who are subscribed now. The channel takes a reference of its own and freezes the buffer, the
 -- caller's stays the caller's.
 ---@param chunk bytepool.Buffer|string a string is copied to a buffer of the worker's default pool
 ---@return integer|nil subscribers
----@return string? message "closed"; of the policy "wait" "timeout"; no memory for the string
+---@return string? message "closed"; of the policy "wait" "timeout", or why it can not wait; no memory for the string
 function channel:publish(chunk)
     local buf, message
     if type(chunk) == "string" then
@@ -97,18 +109,14 @@ function channel:publish(chunk)
             kind_of(chunk) or type(chunk)), 2)
     end
     buf:freeze()
-    local counts, size, room = self.counts, #buf, not self.closed
-    message = "closed"
-    if room and not row.has_room(self, size) then
-        request.keep(buf) -- while the publisher waits it may be ended
-        room, message = make_room(self, size)
-        local own = buf:share()
+    if self.closed then
         buf:release()
-        buf = own
+        return nil, "closed"
     end
-    if not room then
-        buf:release()
-        return nil, message
+    local counts, size = self.counts, #buf
+    if not row.has_room(self, size) then
+        buf, message = make_room(self, buf, size)
+        if not buf then return nil, message end
     end
     counts.published, counts.published_bytes = counts.published + 1, counts.published_bytes + size
     if self.count == 0 then
