@@ -61,7 +61,7 @@ local function popular(random, sizes)
 end
 
 describe("policy.adaptive", function()
-  it("finds exact sizes where a bucket's bound would waste, and stays there", function()
+  it("finds exact sizes where a bucket's bound would waste, and stays there #random", function()
     h.seeded(function(random)
       local adaptive, pool = policy.adaptive { tiers = 16 }, live()
       local changes, last = follow(pool, adaptive, 100000, popular(random, POPULAR), 1000)
@@ -97,7 +97,7 @@ describe("policy.adaptive", function()
     end)
   end
 
-  it("works by buckets where the pool has no recent lengths", function()
+  it("works by buckets where the pool has no recent lengths #random", function()
     h.seeded(function(random)
       local adaptive, pool = policy.adaptive { tiers = 16 }, live(nil, { recent = { size = 0 } })
       local changes, last = follow(pool, adaptive, 40000, popular(random, POPULAR), 1000)
@@ -117,7 +117,7 @@ describe("policy.adaptive", function()
     end
   end)
 
-  it("follows a shift of the traffic, then rests", function()
+  it("follows a shift of the traffic, then rests #random", function()
     h.seeded(function(random)
       local adaptive, pool = policy.adaptive { tiers = 8, min_requests = 2000 }, live()
       local first, second = { 700, 5000, 12345 }, { 900, 20001, 33000, 150000 }
@@ -136,7 +136,7 @@ describe("policy.adaptive", function()
     end)
   end)
 
-  it("changes nothing for other shares of the same sizes", function()
+  it("changes nothing for other shares of the same sizes #random", function()
     h.seeded(function(random)
       local adaptive, pool = policy.adaptive { tiers = 8, min_requests = 2000 }, live(POPULAR)
       for round = 1, 5 do
@@ -161,7 +161,7 @@ describe("policy.adaptive", function()
     assert.same({ 1025, 1152 }, (adaptive:look(pool:snapshot())))
   end)
 
-  it("does not flap where waste is about the gain", function()
+  it("does not flap where waste is about the gain #random", function()
     h.seeded(function(random)
       -- Of 1000 requests of 1000 bytes about 40 are of 500: they waste some 2 % in the one tier there is.
       local adaptive, pool = policy.adaptive { tiers = 4, min_requests = 200, forget = 400 }, live { 1000 }
@@ -190,7 +190,7 @@ describe("policy.adaptive", function()
     end
   end)
 
-  it("gives valid tiers for any traffic and options, with one for the largest request", function()
+  it("gives valid tiers for any traffic and options, with one for the largest request #random", function()
     h.seeded(function(random)
       local proposed = 0
       for _ = 1, 150 do
@@ -230,7 +230,7 @@ describe("policy.adaptive", function()
     assert.same(tiers, policy.sizes(tiers))
   end)
 
-  it("takes as few tiers as max_waste allows, and rests within it", function()
+  it("takes as few tiers as max_waste allows, and rests within it #random", function()
     h.seeded(function(random)
       local function next_size() return POPULAR[random(1, 5)] end
       local adaptive, pool = policy.adaptive { tiers = 16, max_waste = 0.25 }, live()

@@ -239,7 +239,7 @@ describe("strings in and out", function()
     end
   end)
 
-  it("round trip random strings", function()
+  it("round trip random strings #random", function()
     h.seeded(function(random)
       for _ = 1, 200 do
         local s = h.random_string(random, random(0, 1500))
@@ -265,7 +265,7 @@ describe("strings in and out", function()
     h.refused(pool, function() pool:from_string(print) end, "from_string: argument 's' must be a string, got function")
   end)
 
-  it("live blocks do not overlap", function()
+  it("live blocks do not overlap #random", function()
     h.seeded(function(random)
       local live = {}
       for i = 1, 300 do

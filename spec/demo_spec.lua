@@ -34,7 +34,7 @@ describe("the demo", function()
     return tonumber(get)
   end
 
-  it("hands every byte of a file to every consumer", function()
+  it("hands every byte of a file to every consumer #random", function()
     h.seeded(function(random)
       assert.is_true(check(h.random_string(random, 300001)) > 4)
     end)

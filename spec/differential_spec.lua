@@ -91,7 +91,7 @@ local function run(random)
 end
 
 describe("any sequence of operations", function()
-  it("does what the model says", function()
+  it("does what the model says #random", function()
     h.seeded(function(random, seed)
       pool = h.new({ max_idle = 4 * 1024 * 1024 }, M.sizes)
       O.begin(pool, random)

@@ -87,7 +87,7 @@ local function synthetic()
 end
 
 describe("policy.fit", function()
-  it("finds what a search of all choices finds, 500 times", function()
+  it("finds what a search of all choices finds, 500 times #random", function()
     h.seeded(function(random, seed)
       for case = 1, 500 do
         local sizes, range = {}, ({ 8, 40, 1000, 1000000 })[random(1, 4)]
@@ -104,7 +104,7 @@ describe("policy.fit", function()
     end)
   end)
 
-  it("finds what the plain recurrence finds, with many sizes and tiers", function()
+  it("finds what the plain recurrence finds, with many sizes and tiers #random", function()
     h.seeded(function(random)
       for _, n in ipairs { 2, 3, 7, 16, 33 } do
         local sizes = {}
@@ -266,7 +266,7 @@ describe("policy.predict", function()
   end)
 
   -- The pool's own books are the judge.
-  it("is what a pool counts, each buffer going back before the next get", function()
+  it("is what a pool counts, each buffer going back before the next get #random", function()
     h.seeded(function(random)
       local sizes = {}
       for i = 1, 500 do sizes[i] = random(0, 70000) end

@@ -202,7 +202,8 @@ if h.is_luajit then
   for _, fn in ipairs { h.sub, h.byte } do rawget(_G, "jit").off(fn) end
 end
 
--- Runs fn(random, seed) with a seed that a failure names; BP_SEED repeats one.
+-- Runs fn(random, seed) with a seed that a failure names; BP_SEED repeats one. A spec that calls it has the tag
+-- #random in its name, by which `make soak-specs` finds it.
 -- The generator is our own, so that a seed means the same on every Lua.
 function h.seeded(fn)
   local seed = tonumber(os.getenv("BP_SEED") or "") or os.time() % 1000000 + 1

@@ -33,7 +33,7 @@ describe("lines", function()
     end
   end)
 
-  it("are the same as string.gmatch finds", function()
+  it("are the same as string.gmatch finds #random", function()
     h.seeded(function(random)
       for _ = 1, 50 do
         local t = {}

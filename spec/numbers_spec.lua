@@ -152,7 +152,7 @@ describe("numbers", function()
     buf:release()
   end)
 
-  it("are the same whichever way they are read", function()
+  it("are the same whichever way they are read #random", function()
     h.seeded(function(random)
       local s = h.random_string(random, 64)
       local buf = pool:from_string(s)

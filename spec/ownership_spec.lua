@@ -219,7 +219,7 @@ describe("under a collector that never rests", function()
     end)
   end
 
-  it("step by step", function()
+  it("step by step #random", function()
     local pause, multiplier = collectgarbage("setpause", 10), collectgarbage("setstepmul", 200)
     local ok, err = pcall(churn)
     collectgarbage("setpause", pause)
@@ -228,7 +228,7 @@ describe("under a collector that never rests", function()
   end)
 
   if h.has_close then
-    it("in generations", function()
+    it("in generations #random", function()
       collectgarbage("generational")
       local ok, err = pcall(churn)
       collectgarbage("incremental")

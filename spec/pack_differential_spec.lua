@@ -67,7 +67,7 @@ describe("pack and unpack, beside string.pack:", function()
     h.all_back(pool)
   end)
 
-  it("random formats and values", function()
+  it("random formats and values #random", function()
     h.seeded(function(random)
       local good = 0
       local buf = pool:builder(512)
@@ -87,7 +87,7 @@ describe("pack and unpack, beside string.pack:", function()
     end)
   end)
 
-  it("random formats over random bytes", function()
+  it("random formats over random bytes #random", function()
     h.seeded(function(random)
       for _ = 1, 10000 do
         local fmt = random_format(random)
@@ -103,7 +103,7 @@ describe("pack and unpack, beside string.pack:", function()
     end)
   end)
 
-  it("malformed formats", function()
+  it("malformed formats #random", function()
     h.seeded(function(random)
       local letters = "<>=! bBhHlLjJTiIfdnszxXcy0129"
       local buf = pool:builder(512)

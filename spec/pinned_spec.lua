@@ -61,7 +61,7 @@ describe("pinned_bytes", function()
     assert.equal(0, pinned())
   end)
 
-  it("agrees with a count by hand", function()
+  it("agrees with a count by hand #random", function()
     h.seeded(function(random)
       local blocks, slices = {}, {}
       for _ = 1, 400 do

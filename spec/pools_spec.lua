@@ -135,7 +135,7 @@ describe("the counters", function()
   end
 
   for name, sizes in pairs { few = { 64, 4096 }, stream = bytepool.size_stream(), odd = { 1, 7, 100, 3333 } } do
-    it("agree with a model after random operations: tiers " .. name, function()
+    it("agree with a model after random operations #random: tiers " .. name, function()
       h.seeded(function(random)
         local pool = h.new({ max_idle = 2 * mib, recent = { size = 256, mode = "exact" } }, sizes)
         for _ = 1, 10 do
@@ -203,7 +203,7 @@ describe("the counters", function()
     assert.equal(0, s.max_idle)
   end)
 
-  it("keep idle memory under max_idle whatever the sizes", function()
+  it("keep idle memory under max_idle whatever the sizes #random", function()
     h.seeded(function(random)
       local pool = h.new({ max_idle = 4 * mib })
       for _ = 1, 5 do

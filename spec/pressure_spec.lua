@@ -53,7 +53,7 @@ describe("a gauge", function()
     end
   end)
 
-  it("does not follow a figure that wavers around a border", function()
+  it("does not follow a figure that wavers around a border #random", function()
     h.seeded(function(random)
       for _, middle in ipairs { 5, 10, 20, 35, 60 } do
         local gauge, level, turns, up = pressure.gauge(10, 60, 5), nil, 0, nil
@@ -266,7 +266,7 @@ describe("pressure.auto", function()
     assert.is_true(opened >= 8 and opened <= 10, opened .. " files")
   end)
 
-  it("raises for nothing that is in the files", function()
+  it("raises for nothing that is in the files #random", function()
     h.seeded(function(random)
       local words = { "max", "0", "-1", "18446744073709551615", "9" .. ("9"):rep(400), "nan", "some avg10=", "99.99",
         "full avg10=1.2.3", "0::/", "4:memory:/", "\n", " ", "\0", "..", "/", "it", "inactive_file ", "1e400", "%s%d" }

@@ -149,7 +149,7 @@ describe("report.dump and report.load", function()
     assert.is_nil((require("bytepool.policy").adaptive { tiers = 3 }:look(new)))
   end)
 
-  it("never raise for a text that was damaged, and what they take renders in every format", function()
+  it("never raise for a text that was damaged, and what they take renders in every format #random", function()
     h.seeded(function(random)
       local whole = report.dump(sample())
       local taken = 0

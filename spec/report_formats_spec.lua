@@ -21,7 +21,7 @@ end
 
 for _, format in ipairs(FORMATS) do
   describe("report." .. format, function()
-    it("tells the figures of a live pool, and they obey the equations", function()
+    it("tells the figures of a live pool, and they obey the equations #random", function()
       h.seeded(function(random)
         for _ = 1, 5 do
           local pool, kept = busy(random, "live")
@@ -45,7 +45,7 @@ for _, format in ipairs(FORMATS) do
       end)
     end)
 
-    it("tells several pools apart by their prefixes", function()
+    it("tells several pools apart by their prefixes #random", function()
       h.seeded(function(random)
         local a, kept_a = busy(random, "same")
         local b, kept_b = busy(random, "")

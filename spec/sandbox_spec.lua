@@ -256,7 +256,7 @@ describe("the sandbox", function()
     assert.equal("1.5", config.name)
   end)
 
-  it("inserts and removes as the table library does", function()
+  it("inserts and removes as the table library does #random", function()
     h.seeded(function(random)
       for _ = 1, 20 do
         local list, text = {}, "local t = {} local s = ''\n"
@@ -298,7 +298,7 @@ describe("the sandbox", function()
     assert.truthy(message:find("^config:[23]: too m"), message)
   end)
 
-  it("sorts as table.sort does", function()
+  it("sorts as table.sort does #random", function()
     h.seeded(function(random)
       for _ = 1, 50 do
         local list = {}

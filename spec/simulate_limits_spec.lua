@@ -112,7 +112,7 @@ describe("a model with limits", function()
     assert.equal(0, simulate({ tiers = { 64 * KiB, MiB } }, trace).trimmed_bytes)
   end)
 
-  it("never passes the quota", function()
+  it("never passes the quota #random", function()
     h.seeded(function(random)
       local refused = 0
       for _ = 1, 20 do

@@ -165,7 +165,7 @@ local function generator(seed)
 end
 
 describe("the model of the pool", function()
-  it("counts as the pool, on random traces", function()
+  it("counts as the pool, on random traces #random", function()
     h.seeded(function(random)
       local trimmed, shut = 0, 0
       for _ = 1, 40 do
@@ -192,7 +192,7 @@ describe("the model of the pool", function()
     end
   end
 
-  it("counts as the pool, with limits", function()
+  it("counts as the pool, with limits #random", function()
     h.seeded(function(random)
       local refused, decayed, alone = 0, 0, 0
       for _ = 1, 40 do
@@ -217,7 +217,7 @@ describe("the model of the pool", function()
     end
   end)
 
-  it("counts as a pool with the option debug", function()
+  it("counts as a pool with the option debug #random", function()
     for _, sizes in ipairs { { 1024, 64 * KiB, 4 * MiB }, { 48, 112, 4080 } } do
       h.seeded(function(random)
         agree(random_trace(random, sizes, 200), { sizes = sizes, max_idle = 6 * MiB, debug = true }, 20)

@@ -96,7 +96,7 @@ describe("what is known of the traffic", function()
     assert.is_nil(t:samples(20))
   end)
 
-  it("stays small, and frequent lengths stay exact", function()
+  it("stays small, and frequent lengths stay exact #random", function()
     h.seeded(function(random)
       local t, requests, frequent = traffic.new(math.huge), 0, 0
       for _ = 1, 10 do

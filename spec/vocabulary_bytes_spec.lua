@@ -170,7 +170,7 @@ describe("find", function()
     buf:release()
   end)
 
-  it("in random strings", function()
+  it("in random strings #random", function()
     h.seeded(function(random)
       for _ = 1, 300 do
         local s, needle = {}, {}

@@ -231,7 +231,7 @@ describe("every method", function()
     end
   end)
 
-  it("survives any mixture of arguments", function()
+  it("survives any mixture of arguments #random", function()
     local own = h.new({ max_idle = 1024 * 1024 }, { 64, 256, 1024 })
     h.seeded(function(random)
       local function junk()

@@ -83,6 +83,11 @@ demo-nginx: ## nginx with the example config and a client (KEEP=1 leaves it runn
 	@$(MAKE) --no-print-directory LUA=luajit module
 	@KEEP='$(KEEP)' bash tests/nginx/demo.sh
 
+soak-specs: ## the specs that draw random numbers, one seed after another for SECONDS=60
+	@sh tests/setup test $(LUA)
+	@$(MAKE) --no-print-directory module
+	@bash tests/soak.sh $(SECONDS) $(LUA_NAME)
+
 soak-nginx: ## the long runs inside nginx: fan-out for SECONDS=60, totals under reloads and deaths
 	@sh tests/setup nginx
 	@$(MAKE) --no-print-directory LUA=luajit module $(BUILD)/nginx/fanout
@@ -137,7 +142,7 @@ doc: $(MODULE) ## the reference for Lua in build/doc, by LDoc; it must be comple
 format: ## rewrites the C files as .clang-format wants them
 	clang-format -i $(C_FILES)
 
-.PHONY: test ctests hosts doc fuzz fuzzers replayers bench bench-nginx demo-nginx soak-nginx bench-programs lint lint-lua lint-format lint-cppcheck \
+.PHONY: test ctests hosts doc fuzz fuzzers replayers bench bench-nginx demo-nginx soak-specs soak-nginx bench-programs lint lint-lua lint-format lint-cppcheck \
 	lint-gcc lint-clang format
 
 -include $(wildcard $(MODDIR)/hosts/*.d $(BUILD)/test/*.d $(PROGRAMS:%=%.d) $(BUILD)/fuzz/*.d $(BUILD)/bench/*.d)
