@@ -1,6 +1,6 @@
 /* Lua's allocator refuses the n-th request, or all from it on, or all until the state is
- * closed: each scene of nomem.lua for each n until it is through, or each STRIDE-th. Nothing
- * crashes, the message is Lua's, and no buffer stays out.
+ * closed: each scene of nomem.lua for each n until it is through, or each STRIDE-th, and of
+ * long scenes fewer. Nothing crashes, the message is Lua's, and no buffer stays out.
  *
  *     nomem MODULE SCRIPT [STRIDE [SCENE]]     nomem --probe: can this Lua have an allocator of ours?
  */
@@ -120,6 +120,14 @@ static int call(lua_State *L, const char *name, int scene) {
     return lua_pcall(L, 1, 1, 0);
 }
 
+static uint64_t number_of(lua_State *L, const char *name, int scene) {
+    int top = lua_gettop(L);
+    if (call(L, name, scene) != 0) fail(name, "no number");
+    uint64_t number = (uint64_t)lua_tointeger(L, -1);
+    lua_settop(L, top);
+    return number;
+}
+
 static const char *message_of(lua_State *L) {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     return text ? text : "an error that is no string";
@@ -185,9 +193,7 @@ static bool books_balance(const memory *m) {
 static const char *run(const char *script, int scene, const rule *r, uint64_t n, bool *through) {
     memory m = {0, 0, 0, 0, 0};
     lua_State *L = begin(&m, script, scene);
-    uint64_t may_lose = 0;
-    if (call(L, "may_lose", scene) == 0) may_lose = (uint64_t)lua_tointeger(L, -1);
-    lua_settop(L, 1);
+    uint64_t may_lose = number_of(L, "may_lose", scene);
     m.to = r->count > UINT64_MAX - n ? UINT64_MAX : n + r->count;
     m.from = n;
     int status = call(L, "act", scene);
@@ -230,8 +236,7 @@ static void *run_scenes(void *data) {
         const char *name = lua_tostring(L, -1);
         bool wanted = !scene || strcmp(scene, name) == 0;
         for (size_t k = 0; wanted && k < COUNT_OF(rules); k++) {
-            /* To load the module is thousands of requests, most of them the parser's. */
-            uint64_t by = strcmp(name, "require") == 0 ? 11 * stride : stride;
+            uint64_t by = stride * number_of(L, "every", i);
             uint64_t runs = run_all(argv[2], i, name, &rules[k], 1 + k % by, by);
             printf("nomem: %s, %s: %" PRIu64 " runs\n", name, rules[k].name, runs);
         }

@@ -1,4 +1,5 @@
--- The scenes of nomem.c: what makes, shares, builds and reports buffers.
+-- The scenes of nomem.c: what makes, shares, builds and reports buffers. A scene of thousands of requests has only
+-- each `every`-th refused.
 -- `watch` is the host's; each pool is handed to it.
 local watch, keep = rawget(_G, "watch"), rawget(_G, "keep")
 local bytepool, pool, objects, raw
@@ -19,7 +20,7 @@ local function try_raw()
 end
 
 local scenes = {
-  { "require", function() require "bytepool" end },
+  { "require", every = 11, function() require "bytepool" end },
   { "new_pools", function()
     new { name = "x", max_idle = 2 ^ 20, recent = { size = 10, mode = "exact" }, region_size = 2 ^ 23 }
     new()
@@ -276,6 +277,57 @@ local scenes = {
     watch(p)
     p:close()
   end },
+  { "configure", every = 3, function()
+    local p, buf = new(), nil
+    buf = p:get_buffer(4000)
+    local plan = assert(p:configure({ 200, 5000 }, { dry_run = true }))
+    assert(plan.text:find "200" and #p:settings().tiers == 3)
+    assert(p:configure { tiers = { 200, 5000 }, limits = { idle = "1MiB", bytes = "64MiB", decay = "10s" } })
+    local sizes_now, settings = p:get_available_sizes(), p:settings()
+    assert(#sizes_now == 2 and #settings.tiers == 2 and settings.limits.decay == 10)
+    assert(not pcall(p.configure, p, { tiers = { 2, 1 }, limit = 5 }))
+    assert(p:rollback() and #p:get_available_sizes() == 3 and buf:capacity() == 4096)
+    buf:release()
+    p:close()
+  end },
+  { "tick", every = 3, function()
+    local calls, p = 0, nil
+    p = bytepool.new_pools { tiers = sizes, region_size = 8 * 2 ^ 20, recent = { size = 20 },
+      limits = { decay = "1s", pressure = function() return 1 end },
+      adaptive = bytepool.policy.adaptive { tiers = 2, min_requests = 10, gain = 0.01 },
+      on_tick = function(stats, self)
+        calls = calls + 1
+        assert(stats.in_use >= 0 and self:trim())
+      end }
+    watch(p)
+    for i = 1, 12 do p:get_buffer(i * 100):release() end
+    local done = p:tick()
+    if done.fault then error(done.fault, 0) end -- what a user's function could not do is told, and not raised
+    assert(calls == 1 and done.retuned and p:shrink(0))
+    p:close()
+  end },
+  { "policies", every = 3, function()
+    local policy = bytepool.policy
+    local fit = policy.fit({ 10, 20, 20, 4000 }, 2)
+    assert(#policy.sizes(fit) == 2)
+    assert(#policy.sizes(policy.cap(policy.merge(policy.power_of_two { from = 64, to = 4096 },
+      policy.geometric { from = 10, to = 1000, ratio = 2 }), 6)) == 6)
+  end },
+  { "reports", every = 13, function()
+    local report, before = bytepool.report, pool:get_pool_stats()
+    pool:get_buffer(1):release()
+    local now = pool:get_pool_stats()
+    assert(#report.prometheus(now) > 1000 and #report.statsd(now, before) > 100)
+    assert(report.delta(now, before).total_get == 1 and report.rates(now, before, 1))
+  end },
+  { "files", function()
+    local file = assert(io.tmpfile())
+    local buf = pool:builder(10):put "some bytes\n"
+    assert(buf:write_to(file) == 11 and file:seek "set" == 0)
+    assert(buf:reset():read_from(file, 100) == 11 and buf:equals "some bytes\n")
+    file:close()
+    buf:release()
+  end },
   { "raw", function()
     if not raw then return end
     for i = 1, MANY do
@@ -295,12 +347,16 @@ for i, scene in ipairs(scenes) do script.names[i] = scene[1] end
 -- compiled meanwhile goes too: the compiler, off or not, records what follows a trace's exit.
 local jit = rawget(_G, "jit")
 
+-- What bytepool loads when it is asked for: to parse a file takes thousands of requests.
+local late = { "config", "policy", "policy.adaptive", "policy.fit", "policy.traffic", "report.delta", "report.exposition",
+  "report.statsd", "simulate.model" }
+
 function script.prepare(i)
   pcall(require, "ffi")
   if i == 0 or scenes[i][1] == "require" then return end
   bytepool = require "bytepool"
   raw = try_raw()
-  if scenes[i][1] == "load_config" then require "bytepool.config" end -- its text takes thousands of requests
+  for _, name in ipairs(late) do require("bytepool." .. name) end
   pool = new()
   objects = bytepool.new_pool(function() return {} end)
   if jit then
@@ -319,6 +375,8 @@ function script.may_lose(i)
   if name == "on_leak" and _VERSION == "Lua 5.3" then return 1 end
   return (name == "raw" or collects[name] and _VERSION == "Lua 5.2") and 1 or 0
 end
+
+function script.every(i) return scenes[i].every or 1 end
 
 function script.act(i) scenes[i][2]() end
 
