@@ -150,7 +150,11 @@ uint64_t bp__cache_reserved(const bp_cache *c) {
  * a quarter of the bound: none, or one of each tier, for which pairs stay fast. */
 static void shut(bp_cache *c) {
     const bp_pool *pool = c->pool;
-    size_t few = (bp_peek(&pool->max_idle) / 4 >> BP_SLAB_SHIFT) / c->table.count;
+    size_t tiers = 0;
+    for (uint32_t rank = 0; rank < c->table.count; rank++) {
+        tiers += c->table.bins[rank] != BP_BIN_NONE;
+    }
+    size_t few = (bp_peek(&pool->max_idle) / 4 >> BP_SLAB_SHIFT) / tiers;
     bp__cache_flush_all(c);
     bp__idle_shrink(c->pool);
     for (uint32_t t = 0; t < BP_BINS; t++) {
@@ -167,7 +171,7 @@ static void reopen(bp_cache *c) {
     c->shut = false;
 }
 
-/* After each slow half of a release. */
+/* After a release that found its bin full. */
 static void keep_bound(bp_cache *c) {
     if (BP_LIKELY(!bp__idle_over(c->pool))) {
         return;

@@ -96,7 +96,7 @@ static void open_bin_locked(bp_pool *pool, uint32_t bin, size_t size, uint64_t g
     pthread_mutex_unlock(&d->lock);
     bp_poke(&d->leased, 0u);
     bp_poke(&pool->sizes[bin], size);
-    d->put_before = 0;
+    d->used_before = 0;
     if (bin >= bp_peek(&pool->bins)) {
         bp_poke(&pool->bins, bin + 1);
     }

@@ -30,9 +30,9 @@ static bool begins_window(bp_pool *pool, double decay) {
 /* Whether a tier was used since the last look. */
 static bool is_hot_locked(bp_pool *pool, uint32_t bin) {
     bp_depot *d = &pool->depots[bin];
-    uint64_t put = bp__tier_puts_locked(pool, bin);
-    bool hot = put != d->put_before;
-    d->put_before = put;
+    uint64_t used = bp__tier_gets_locked(pool, bin) + bp__tier_puts_locked(pool, bin);
+    bool hot = used != d->used_before;
+    d->used_before = used;
     return hot;
 }
 
@@ -42,11 +42,11 @@ void bp__cache_cool(bp_cache *c) {
     uint32_t bins = bp_peek(&c->pool->bins);
     c->window_seen = bp_peek(&c->pool->windows);
     for (uint32_t i = 0; i < bins; i++) {
-        uint64_t put = bp_peek(&c->bins[i].put);
-        if (put == c->slow[i].put_seen) {
+        uint64_t used = bp__cache_gets(c, i) + bp_peek(&c->bins[i].put);
+        if (used == c->slow[i].used_seen) {
             bp__cache_flush_bin(c, i);
         }
-        c->slow[i].put_seen = put;
+        c->slow[i].used_seen = used;
     }
 }
 

@@ -58,11 +58,13 @@ bool bp__depot_bound(bp_pool *pool, bp_depot *d) {
     return over;
 }
 
-size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
+/* Until no more than so many bytes idle in all depots; 0: all of this one, also where others have none. */
+static size_t depot_shrink(bp_pool *pool, bp_depot *d, size_t idle) {
     uint32_t chain = BP_NO_SLAB;
     bp__lock(&d->lock);
     uint64_t before = bp_peek(&d->free);
-    while (bp__retire_last_locked(pool, d, &chain)) {
+    while ((idle == 0 || bp_peek(&pool->depot_bytes) > idle) &&
+           bp__retire_last_locked(pool, d, &chain)) {
     }
     size_t blocks = (size_t)(before - bp_peek(&d->free));
     size_t bytes = bp__is_tier(d) ? blocks * d->size : 0;
@@ -70,6 +72,8 @@ size_t bp__depot_trim(bp_pool *pool, bp_depot *d) {
     bp__chain_give(pool, chain);
     return bytes;
 }
+
+size_t bp__depot_trim(bp_pool *pool, bp_depot *d) { return depot_shrink(pool, d, 0); }
 
 size_t bp__depots_trim(bp_pool *pool) {
     size_t bytes = 0;
@@ -87,15 +91,9 @@ size_t bp__depots_shrink(bp_pool *pool, size_t idle) {
     if (idle == 0) {
         return bp__depots_trim(pool);
     }
-    uint64_t before = bp_peek(&pool->trimmed_bytes);
+    size_t bytes = 0;
     for (uint32_t t = bp_peek(&pool->bins); t-- > 0 && bp_peek(&pool->depot_bytes) > idle;) {
-        bp_depot *d = &pool->depots[t];
-        uint32_t chain = BP_NO_SLAB;
-        bp__lock(&d->lock);
-        while (bp_peek(&pool->depot_bytes) > idle && bp__retire_last_locked(pool, d, &chain)) {
-        }
-        pthread_mutex_unlock(&d->lock);
-        bp__chain_give(pool, chain);
+        bytes += depot_shrink(pool, &pool->depots[t], idle);
     }
-    return (size_t)(bp_peek(&pool->trimmed_bytes) - before);
+    return bytes;
 }

@@ -183,19 +183,19 @@ enum { BP_UNUSED = 0, BP_SERVING, BP_DRAINING };
 typedef struct bp_depot {
     _Alignas(64) pthread_mutex_t lock;
     bp_cut cut;
-    size_t size;         /* as asked for; what idle and owned bytes count */
-    size_t stride;       /* size rounded up to a line or page */
-    uint32_t run;        /* slabs a block takes when larger than a slab, else 1 */
-    uint32_t bins_take;  /* fresh blocks a bin reserves at once */
-    size_t footprint;    /* bytes */
-    uint8_t number;      /* index in pool->depots */
-    uint8_t bin;         /* written into the headers */
-    uint32_t head, tail; /* slabs with free blocks: the partial ones, then the empty */
-    uint32_t carving;    /* the slab that has uncarved blocks, or BP_NO_SLAB */
-    uint64_t carved;     /* blocks of all its slabs */
-    uint64_t low;        /* least `free` since the window of bp_pool_tick began */
-    uint64_t low_before; /* and in the window before */
-    uint64_t put_before; /* puts up to then; registry's lock */
+    size_t size;          /* as asked for; what idle and owned bytes count */
+    size_t stride;        /* size rounded up to a line or page */
+    uint32_t run;         /* slabs a block takes when larger than a slab, else 1 */
+    uint32_t bins_take;   /* fresh blocks a bin reserves at once */
+    size_t footprint;     /* bytes */
+    uint8_t number;       /* index in pool->depots */
+    uint8_t bin;          /* written into the headers */
+    uint32_t head, tail;  /* slabs with free blocks: the partial ones, then the empty */
+    uint32_t carving;     /* the slab that has uncarved blocks, or BP_NO_SLAB */
+    uint64_t carved;      /* blocks of all its slabs */
+    uint64_t low;         /* least `free` since the window of bp_pool_tick began */
+    uint64_t low_before;  /* and in the window before */
+    uint64_t used_before; /* gets and puts up to then; registry's lock */
     _Atomic size_t max_idle, max_bytes; /* of the tier's limits; none for page classes */
     _Atomic uint64_t leased;            /* sum of what caches may hold of it */
     _Atomic bool lost; /* it drains: what comes home goes on to the system; both locks */
@@ -274,7 +274,7 @@ typedef struct bp_cache {
     _Atomic uint64_t alone_put; /* of oversize requests */
     struct bp_slow_counts {     /* written by the slow halves only */
         _Atomic uint64_t miss, refilled, flushed;
-        uint64_t put_seen; /* puts when the window began */
+        uint64_t used_seen; /* gets and puts when the window began */
     } slow[BP_BINS];
     _Atomic uint64_t cells[BP_CELLS];
     _Alignas(64) bp_table table; /* behind the counters: before them, pairs were a tenth slower */
@@ -354,7 +354,7 @@ struct bp_pool {
     _Atomic uint64_t *recent;     /* in relaxed mode that of threads gone */
     uint64_t recent_mask;
     size_t recent_size;
-    _Atomic size_t header_area; /* bytes that a slab of any tier needs; region_lock */
+    _Atomic size_t header_area; /* most bytes that a tier's slab needs; its depot's lock */
     double created;             /* bp__sys_seconds */
     char name[64];
     bp_shared_cut cuts[BP_DEPOTS];

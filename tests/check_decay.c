@@ -165,6 +165,25 @@ START_TEST(a_hot_tier_keeps_a_slab) {
 }
 END_TEST
 
+/* Who only gets uses what its cache holds, as does a thread that only gives back. */
+START_TEST(a_cache_that_only_gets_keeps_its_blocks) {
+    bp_pool *pool = pool_with(DECAY);
+    burst(pool, 1000, 64 * KIB);
+    bp_buffer *held[8];
+    for (size_t i = 0; i < COUNT_OF(held); i++) {
+        held[i] = bp_buffer_get(pool, 1000);
+        usleep((useconds_t)(0.6 * DECAY * 1e6)); /* a window is half of it */
+        (void)bp_pool_tick(pool);
+        ck_assert_uint_gt(stats_of(pool).tiers[0].cached, 0);
+    }
+    for (size_t i = 0; i < COUNT_OF(held); i++)
+        ck_assert_int_eq(bp_buffer_release(pool, held[i]), BP_OK);
+    (void)tick_for(pool, GONE + DECAY + SLACK, 0);
+    ck_assert_uint_eq(stats_of(pool).idle_bytes, 0);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 /* ---- options ------------------------------------------------------------------------ */
 
 START_TEST(never_with_decay_0) {
@@ -352,6 +371,7 @@ int main(void) {
     tcase_add_test(needed, a_burst_that_comes_back_meets_its_blocks);
     tcase_add_test(needed, a_burst_that_is_late_does_not);
     tcase_add_test(needed, a_hot_tier_keeps_a_slab);
+    tcase_add_test(needed, a_cache_that_only_gets_keeps_its_blocks);
     TCase *options = add_case(suite, "options");
     tcase_add_test(options, never_with_decay_0);
     tcase_add_test(options, never_without_tick);

@@ -1,4 +1,6 @@
 /* Idle memory is bounded by max_idle, and trim gives it back to the system. */
+#include <stdatomic.h>
+
 #include "support.h"
 #include "threads.h"
 
@@ -257,6 +259,35 @@ START_TEST(shrink_leaves_its_share_where_other_threads_follow) {
 }
 END_TEST
 
+static atomic_uint_least64_t given; /* what shrinks returned */
+
+/* The shrinks of one thread: a burst, of which half may stay. */
+static void *bursts_and_shrinks(void *arg) {
+    bp_pool *pool = arg;
+    bp_buffer *held[64];
+    size_t wrong = 0;
+    for (int i = 0; i < 200; i++) {
+        for (size_t k = 0; k < COUNT_OF(held); k++) held[k] = bp_buffer_get(pool, MIB);
+        for (size_t k = 0; k < COUNT_OF(held); k++)
+            wrong += held[k] == NULL || bp_buffer_release(pool, held[k]) != BP_OK;
+        atomic_fetch_add(&given, bp_pool_shrink(pool, 32 * MIB));
+    }
+    return failures(wrong);
+}
+
+/* Each counts what it gave back itself, and a thread that follows a shrink tells nobody. */
+START_TEST(shrinks_of_several_threads_count_nothing_twice) {
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), GIB);
+    pthread_t ids[2];
+    for (size_t i = 0; i < COUNT_OF(ids); i++) start(&ids[i], bursts_and_shrinks, pool);
+    for (size_t i = 0; i < COUNT_OF(ids); i++) ck_assert_uint_eq(finish(ids[i]), 0);
+    ck_assert_uint_gt(given, 0);
+    ck_assert_uint_le(given, stats_of(pool).trimmed_bytes);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 START_TEST(trim_beside_live_blocks) {
     enum { COUNT = 4000 };
     static bp_buffer *held[COUNT];
@@ -314,6 +345,7 @@ int main(void) {
     if (memory_is_observable()) tcase_add_loop_test(tc, a_touched_gib_goes_back, 0, 2);
     else printf("idle: a GiB skipped, the process's memory is not observable here\n");
     tcase_add_test(tc, shrink_leaves_its_share_where_other_threads_follow);
+    tcase_add_test(tc, shrinks_of_several_threads_count_nothing_twice);
     tcase_add_test(tc, trim_beside_live_blocks);
     tcase_add_test(tc, trimmed_slabs_serve_other_tiers);
     return run_suite(suite);

@@ -1,6 +1,7 @@
 /* bytepool.core: metatables, registration, and what bytepool/methods.lua needs to
  * put FFI bodies in front of the C methods. */
 #include <string.h>
+#include <unistd.h>
 
 #include "sandbox.h"
 
@@ -228,6 +229,7 @@ BPL_EXPORT int luaopen_bytepool_core(lua_State *L) {
     lua_pushliteral(L, BP_VERSION);
     lua_setfield(L, 5, "_VERSION");
     set_number(L, (double)BP_MAX_SIZE, 5, "max_size");
+    set_number(L, (double)sysconf(_SC_PAGESIZE), 5, "page_size");
     lua_pushstring(L, bp_strerror(BP_ERR_EXISTS));
     lua_setfield(L, 5, "name_taken");
     set_number(L, BP_MAX_TIERS, 5, "max_tiers");

@@ -34,13 +34,13 @@ local UNLISTED, PARTIAL, EMPTY = 0, 1, 2
 ---@field carved integer blocks of all its slabs: owned, and fresh ones that the bin reserved
 ---@field low integer least `free` since the window of decay began
 ---@field low_before integer and in the window before
----@field puts_before integer of the tier, up to then
+---@field used_before integer gets and puts of the tier, up to then
 
 ---@return bytepool.simulate.Depot
 function depot.new(tier, size, canary)
     return {tier = tier, size = size, cut = plan.cut(size, canary), head = false, tail = false, carving = false,
         free = 0, owned = 0, peak_owned = 0, carved = 0, low = 0, low_before = 0,
-        puts_before = 0}
+        used_before = 0}
 end
 
 -- ---- the list of slabs ---------------------------------------------------------

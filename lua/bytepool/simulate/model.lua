@@ -6,12 +6,13 @@
 -- Since 0.1.0.
 -- @module bytepool.simulate.model
 
+local core = require "bytepool.core"
 local depot = require "bytepool.simulate.depot"
 local plan = require "bytepool.simulate.plan"
 
 local model = {}
 
-local SLAB, PAGE, CANARY = plan.SLAB, 4096, 16
+local SLAB, PAGE, CANARY = plan.SLAB, core.page_size, 16
 local own_bytes = depot.own_bytes
 
 ---@alias bytepool.simulate.Block bytepool.simulate.Slab|integer
@@ -58,14 +59,14 @@ local function set_caps(pool, most)
 end
 
 local function shut(pool)
-    local few = plan.div(plan.div(plan.div(pool.max_idle, 4), SLAB), pool.ranks)
+    local few = plan.div(plan.div(plan.div(pool.max_idle, 4), SLAB), #pool.sizes)
     flush(pool)
     depot.shrink(pool)
     set_caps(pool, few)
     pool.shut = true
 end
 
--- After each slow half of a release.
+-- After a release that found its bin full.
 local function keep_bound(pool, d)
     if bound(pool, d) then flush_bin(pool, d.tier) end
     if not depot.idle_over(pool) then return end
@@ -274,9 +275,9 @@ function Model:tick(seconds)
     if not self.decay or self.decay == 0 or now < self.next_window then return end
     self.next_window = now + math.floor(self.decay * 500) + 1
     for t, d in ipairs(self.depots) do
-        local puts = self.tiers[t].put
-        local hot = puts ~= d.puts_before
-        d.puts_before = puts
+        local used = self.tiers[t].get + self.tiers[t].put
+        local hot = used ~= d.used_before
+        d.used_before = used
         if not hot and self.bins[t] then flush_bin(self, t) end
         decay(self, d, hot)
     end
@@ -318,7 +319,7 @@ function model.new(config)
     local pool = setmetatable({
         sizes = config.sizes, limits = {}, max_idle = config.max_idle, max_bytes = config.max_bytes,
         decay = config.decay, depots = {}, bins = {}, tiers = {}, alone = {}, shut = false, lease = 0,
-        depot_bytes = 0, empty_slabs = 0, charged = 0, decayed_bytes = 0, next_window = 0, ranks = 0,
+        depot_bytes = 0, empty_slabs = 0, charged = 0, decayed_bytes = 0, next_window = 0,
         owned_bytes = 0, peak_owned_bytes = 0, in_use_bytes = 0,
         peak_in_use_bytes = 0, trimmed_bytes = 0, trims = 0, retired = 0, over_quota = 0,
         discarded = 0, discarded_put = 0, discarded_bytes = 0,
@@ -327,7 +328,6 @@ function model.new(config)
         local limit = config.limits and config.limits[t] or {}
         pool.limits[t] = limit
         pool.alone[t] = alone_below(size, math.min(limit.max_waste or 1, config.max_waste or 1))
-        pool.ranks = pool.ranks + (pool.alone[t] > (config.sizes[t - 1] or 0) and 2 or 1)
         pool.depots[t] = depot.new(t, size, config.debug and CANARY or 0)
         pool.tiers[t] = {get = 0, put = 0, miss = 0, in_use = 0, peak_in_use = 0, asked_bytes = 0}
     end
