@@ -165,7 +165,9 @@ BP_API void bp_pool_destroy(bp_pool *pool);
 
 /* Makes count blocks of the tier that serves `size` ready and touches their
  * memory, so that as many gets meet no page fault. All or nothing.
- * BP_ERR_ARG: no tier serves that size. BP_ERR_LIMIT: would exceed max_idle. BP_ERR_QUOTA. */
+ * BP_ERR_ARG: no tier serves that size. BP_ERR_LIMIT: would exceed max_idle.
+ * BP_ERR_QUOTA: would exceed max_bytes. BP_ERR_NOMEM. For a start, before there is traffic: other
+ * threads that need fresh memory of that tier wait while its pages are touched. */
 BP_API int bp_pool_prewarm(bp_pool *pool, size_t size, size_t count);
 
 /* Gives idle memory back to the system: the calling thread's cache and every
@@ -204,13 +206,13 @@ BP_API void bp_pool_settings_before(bp_pool *pool, bp_settings *out);
 /* Gives the pool another tier table and other limits while threads go on: each takes them up in
  * its next get or release. Buffers that are out stay valid; a tier of the new table that the old
  * one had keeps its blocks and counters; one that the table lost drains: its blocks go back to
- * the system as they come home, as does at once what idles over a lower bound. What o says of the
+ * the system as they come home, as does at once what idles over a lower bound. What o, not NULL, says of the
  * rest is not looked at. All or nothing; with dry_run only the checks. BP_ERR_ARG. BP_ERR_LIMIT:
  * more than BP_MAX_ROWS tiers, with those that drain, or no slot is free. error may be NULL. */
 BP_API int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error *error);
 
 /* Back to what the last bp_pool_configure or bp_pool_rollback replaced. BP_ERR_ARG: there was
- * none. */
+ * none. BP_ERR_LIMIT, dry_run and error: as of bp_pool_configure. */
 BP_API int bp_pool_rollback(bp_pool *pool, bool dry_run, bp_error *error);
 
 /* What was fixed when the pool was made, into those fields of *out; the others stay as they are.

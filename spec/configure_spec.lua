@@ -24,6 +24,7 @@ describe("configure", function()
     assert.equal("generation 2\ntiers added: 2048, 8192\ntiers removed: 4096 (1 in use, 0 bytes idle)\n"
       .. "tiers kept: 128, 1024", report.text)
     assert.same({ 128, 1024, 2048, 8192 }, pool:get_available_sizes())
+    assert.equal("bytepool.pool: 4 tiers, in_use=2", tostring(pool))
     assert.equal(("g"):rep(4000), gone:tostring())
     local s = h.balanced(pool)
     assert.is_true(s.pools[4096].draining)

@@ -45,6 +45,19 @@ describe("max_bytes", function()
     assert.truthy(fill(pool, 65536)[16]) -- what idles in another tier gives way
   end)
 
+  it("refuses a prewarm, and as much idles as before, to a slab", function()
+    local pool = quiet({ max_bytes = "16MiB" }, { 1024, 65536 })
+    assert(pool:prewarm { [1024] = 4096 })
+    for _, counts in ipairs { { [65536] = 512 }, { [1024] = 2048, [65536] = 512 } } do
+      local made, message = pool:prewarm(counts)
+      assert.is_nil(made)
+      assert.equal("prewarm: would exceed max_bytes", message)
+      local s = pool:get_pool_stats()
+      assert.truthy(s.idle_bytes <= 4 * MiB and s.idle_bytes > (counts[1024] and 0 or 4 * MiB - 1), s.idle_bytes)
+      assert.equal(0, s.trims)
+    end
+  end)
+
   it("is told by every method that gets", function()
     local pool = quiet({ max_bytes = 8192 }, { 4096, 65536 })
     local one, two = pool:builder(10), assert(pool:get_buffer(4096))

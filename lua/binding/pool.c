@@ -98,8 +98,8 @@ static size_t prewarm_entry(lua_State *L, const size_t *sizes, size_t tiers, siz
     return (size_t)count;
 }
 
-/* All entries are checked before the first is done. When memory runs out on the
- * way, what was made goes back by a trim. */
+/* All entries are checked before the first is done. Where one is refused on the way, as much goes
+ * back as was made. */
 static int l_pool_prewarm(lua_State *L) {
     bp_pool *pool = bpl_check_pool(L, "prewarm");
     size_t counts[BP_MAX_TIERS] = {0}, sizes[BP_MAX_TIERS];
@@ -119,15 +119,19 @@ static int l_pool_prewarm(lua_State *L) {
         bytes += (double)counts[tier] * (double)sizes[tier];
     }
     int status = (double)before.idle_bytes + bytes > (double)before.max_idle ? BP_ERR_LIMIT : BP_OK;
+    bool made = false;
     for (tier = 0; tier < tiers && status == BP_OK; tier++) {
         status = bp_pool_prewarm(pool, sizes[tier], counts[tier]);
-        if (status != BP_OK) {
-            (void)bp_pool_trim(pool);
-        }
+        made |= status == BP_OK && counts[tier] > 0;
     }
     if (status != BP_OK) {
+        if (made) {
+            (void)bp_pool_shrink(pool, before.idle_bytes);
+        }
         lua_pushnil(L);
-        lua_pushstring(L, status == BP_ERR_LIMIT ? "prewarm: would exceed max_idle"
+        lua_pushfstring(L, "prewarm: %s",
+                        status == BP_ERR_LIMIT   ? "would exceed max_idle"
+                        : status == BP_ERR_QUOTA ? "would exceed max_bytes"
                                                  : bp_strerror(status));
         return 2;
     }
@@ -194,11 +198,12 @@ static int l_pool_describe(lua_State *L) {
     }
     bp_stats s;
     bp_pool_stats(p->pool, &s);
+    size_t sizes[BP_MAX_TIERS];
     const char *name = bp_pool_name(p->pool);
     const char *quote = name[0] != '\0' ? "'" : "";
     char text[160];
     (void)snprintf(text, sizeof text, "bytepool.pool%s%s%s%s: %zu tiers, in_use=%llu",
-                   name[0] != '\0' ? " " : "", quote, name, quote, s.tier_count,
+                   name[0] != '\0' ? " " : "", quote, name, quote, bp_pool_sizes(p->pool, sizes),
                    (unsigned long long)s.in_use);
     lua_pushstring(L, text);
     return 1;

@@ -64,7 +64,8 @@ function Pool:scope() end
 --- Makes blocks ready and touches their memory, so that as many gets meet no page fault.
 ---@param counts table<integer, integer> size in bytes -> how many blocks of its tier
 ---@return bytepool.Pool|nil pool
----@return string? message "prewarm: would exceed max_idle", or out of memory
+---@return string? message "prewarm: would exceed max_idle", "... max_bytes" or "prewarm: out of memory"; then as much
+--- idles as before, to a slab
 function Pool:prewarm(counts) end
 
 --- Gives idle memory back to the system. Other threads follow at their next slow half.
