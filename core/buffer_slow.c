@@ -154,23 +154,30 @@ int bp__release_dead(bp_pool *pool) {
 }
 
 /* A thread without a cache, which it has for good where the pool is closed: the
- * block goes straight home. Under the registry's lock, so that of several last
- * releases of a closed pool exactly one frees it. */
+ * block goes straight home, and memory to the system without the registry's lock. Until the
+ * block is counted the pool stays. Counted under the lock, so that of several last releases
+ * of a closed pool exactly one frees it. */
 static void release_uncached(bp_pool *pool, bp_buffer *b) {
-    pthread_mutex_lock(&bp__registry);
-    if (b->bin == BP_BIN_NONE) {
+    bp_depot *d = b->bin == BP_BIN_NONE ? NULL : &pool->depots[b->bin];
+    if (d == NULL) {
         bp__alone_free(pool, b);
+    } else {
+        bp__depot_give(pool, d, &b, 1);
+        (void)bp__depot_bound(pool, d);
+        bp__idle_shrink(pool);
+    }
+    bool closed = bp_peek(&pool->slot) == 0;
+    if (closed && d != NULL) {
+        (void)bp__depot_trim(pool, d); /* nobody gets from it any more */
+    }
+    pthread_mutex_lock(&bp__registry);
+    if (d == NULL) {
         pool->gone.alone_put++;
     } else {
-        bp_depot *d = &pool->depots[b->bin];
-        bp__depot_give(pool, d, &b, 1);
-        if (pool->closed) {
-            (void)bp__depot_trim(pool, d);
-        } else {
-            (void)bp__depot_bound(pool, d);
-            bp__idle_shrink(pool);
-        }
         bp_count_publish(&d->gone.put, 1);
+    }
+    if (pool->closed && !closed && d != NULL) {
+        (void)bp__depot_trim(pool, d); /* closed meanwhile */
     }
     if (pool->closed && --pool->check_in == 0) {
         (void)bp__pool_reap_locked(pool);
