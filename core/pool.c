@@ -1,5 +1,4 @@
 /* Pools: options, create, open, trim, shrink, destroy. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 

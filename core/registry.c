@@ -1,13 +1,14 @@
 /* Every pool of the process, by slot; fork; and the module pinned in memory.
  *
  * One lock for the process: it guards the slots, each pool's list of caches, and
- * the end of pools and threads. No fast path and no refill takes it.
+ * the end of pools and threads. No fast path and no refill takes it, but for the get in 2^17
+ * that folds a cell (cells.c), and those above 256 MiB.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <string.h>
 
 #include "internal.h"
+#include "pin.h"
 
 pthread_mutex_t bp__registry = PTHREAD_MUTEX_INITIALIZER;
 
@@ -17,14 +18,7 @@ static uint32_t top;                     /* no pool has a slot above */
 static bp_pool *graveyard;               /* to be freed without the lock: unmapping takes long */
 
 /* A thread's end calls into this library even when the host unloaded the module. */
-void bp__registry_pin(void) {
-#if defined(RTLD_NODELETE) && defined(RTLD_NOLOAD)
-    Dl_info info;
-    if (dladdr((void *)&bp__registry, &info) != 0 && info.dli_fname != NULL) {
-        (void)dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-    }
-#endif
-}
+void bp__registry_pin(void) { bp__pin(&bp__registry); }
 
 static void for_each_depot(void (*act)(pthread_mutex_t *)) {
     for (uint32_t i = 1; i <= top; i++) {

@@ -1,5 +1,4 @@
 /* The tier table as gets read it: from a length to its rank, and to the bin that serves it. */
-#include <string.h>
 
 #include "cache.h"
 

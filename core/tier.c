@@ -1,6 +1,5 @@
 /* Tiers: the ready tables, validation, and what a depot is made for: stride, run, page classes. */
 #include <stdio.h>
-#include <string.h>
 
 #include "internal.h"
 

@@ -5,7 +5,6 @@
  * of the hot methods here and calls these for whatever is not the plain case.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "binding.h"
 

@@ -60,6 +60,10 @@ static inline int bpl_cpcall(lua_State *L, lua_CFunction fn, void *p) {
 
 /* In the table at the top. */
 #define bpl_set_count(L, name, n) (bpl_pushcount((L), (n)), lua_setfield((L), -2, (name)))
+#define bpl_set_number(L, name, n) \
+    (lua_pushnumber((L), (lua_Number)(n)), lua_setfield((L), -2, (name)))
+/* A limit of bytes; none where there is none. */
+#define bpl_set_limit(L, name, n) ((n) != BP_NO_LIMIT ? bpl_set_count(L, name, n) : (void)0)
 
 #if defined(__GNUC__)
 #define BPL_EXPORT              __attribute__((visibility("default")))

@@ -204,8 +204,9 @@ uint32_t bytepool_handle_ref_count(const void *handle) {
 void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out) {
     bp_pool *p = pool_of(pool);
     out->ticket = out->next++;
+    out->capacity = 0;
     void *memory = p != NULL ? bp_raw_get(p, (size_t)n, &out->capacity) : NULL;
-    if (memory == NULL) {
+    if (memory == NULL && p != NULL) {
         out->capacity = errno == EDQUOT ? BPL_OVER_QUOTA : 0;
     }
     return memory;

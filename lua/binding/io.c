@@ -144,10 +144,12 @@ static int l_buffer_read_from(lua_State *L) {
     bpl_handle *h = bpl_check_handle(L, 1, "read_from");
     size_t n = lua_isnil(L, 3) ? 0 : bpl_check_size(L, 3, "read_from", "n");
     bpl_refuse_fixed(L, h, "read_from");
-    bool grown = bpl_grow(h, n);
+    bool grown;
     if (lua_isnil(L, 3)) {
         grown = bpl_room(h) - h->length >= LEAST_ROOM || bpl_grow(h, LEAST_ROOM);
         n = bpl_room(h) - h->length;
+    } else {
+        grown = bpl_grow(h, n);
     }
     if (!grown) {
         return bpl_no_block(L, h, h->length + n, "read_from");

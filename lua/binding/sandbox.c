@@ -1,12 +1,11 @@
 /* The state of a sandbox: its making and its limits. See sandbox.h. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "pin.h"
 #include "sandbox.h"
 
 #ifdef LUA_JITLIBNAME
@@ -74,17 +73,8 @@ static locale_t c_locale;
 
 /* A finalizer that runs while its state is closed, when Lua has unloaded this module, can have made a
  * userdata that is finalized later still. So the module stays. */
-static void stay_loaded(void) {
-#if defined(RTLD_NODELETE) && defined(RTLD_NOLOAD)
-    Dl_info info;
-    if (dladdr((void *)(uintptr_t)stay_loaded, &info) != 0 && info.dli_fname != NULL) {
-        (void)dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-    }
-#endif
-}
-
 static void begin(void) {
-    stay_loaded();
+    bp__pin(&c_locale);
     c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 }
 

@@ -5,7 +5,6 @@
  * nothing: an error of the host must not jump over frames of the sandbox.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "sandbox.h"

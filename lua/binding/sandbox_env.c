@@ -5,7 +5,6 @@
  * without a hook: patterns, string.rep, unpack, and table.sort, insert and remove, which
  * prelude.lua brings in Lua.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "sandbox.h"

@@ -166,17 +166,6 @@ int bpl_rollback(lua_State *L) {
     return 1;
 }
 
-static void set_limit(lua_State *L, const char *name, size_t bytes) {
-    if (bytes != BP_NO_LIMIT) {
-        bpl_set_count(L, name, bytes);
-    }
-}
-
-static void set_double(lua_State *L, const char *name, double value) {
-    lua_pushnumber(L, (lua_Number)value);
-    lua_setfield(L, -2, name);
-}
-
 static void set_string(lua_State *L, const char *name, const char *value) {
     lua_pushstring(L, value);
     lua_setfield(L, -2, name);
@@ -190,10 +179,10 @@ static void push_tier(lua_State *L, size_t size, const bp_tier_limits *limits) {
     }
     lua_createtable(L, 0, 4);
     bpl_set_count(L, "size", size);
-    set_limit(L, "max_idle", limits->max_idle);
-    set_limit(L, "max_bytes", limits->max_bytes);
+    bpl_set_limit(L, "max_idle", limits->max_idle);
+    bpl_set_limit(L, "max_bytes", limits->max_bytes);
     if (limits->max_waste < 1) {
-        set_double(L, "max_waste", limits->max_waste);
+        bpl_set_number(L, "max_waste", limits->max_waste);
     }
 }
 
@@ -223,12 +212,12 @@ int bpl_settings(lua_State *L) {
         lua_rawseti(L, -2, (int)i + 1);
     }
     lua_setfield(L, -2, "tiers");
-    set_limit(L, "max_idle", s.max_idle);
-    set_limit(L, "max_bytes", s.max_bytes);
+    bpl_set_limit(L, "max_idle", s.max_idle);
+    bpl_set_limit(L, "max_bytes", s.max_bytes);
     if (s.max_waste < 1) {
-        set_double(L, "max_waste", s.max_waste);
+        bpl_set_number(L, "max_waste", s.max_waste);
     }
-    set_double(L, "decay", s.decay);
+    bpl_set_number(L, "decay", s.decay);
     set_string(L, "name", name);
     bpl_set_count(L, "recent_size", fixed.recent_size);
     lua_pushboolean(L, fixed.recent_mode == BP_RECENT_EXACT);

@@ -69,22 +69,14 @@ static const snapshot *take_snapshot(lua_State *L) {
     return s;
 }
 
-static void set_limit(lua_State *L, const char *name, size_t bytes) {
-    if (bytes != BP_NO_LIMIT) {
-        bpl_set_count(L, name, bytes);
-    }
-}
-
 /* What the pool goes by, and the sums of the tiers that are gone. */
 static void set_settings(lua_State *L, const bp_stats *s) {
     bpl_set_count(L, "max_idle", s->max_idle);
-    set_limit(L, "max_bytes", s->max_bytes);
+    bpl_set_limit(L, "max_bytes", s->max_bytes);
     if (s->max_waste < 1) {
-        lua_pushnumber(L, s->max_waste);
-        lua_setfield(L, -2, "max_waste");
+        bpl_set_number(L, "max_waste", s->max_waste);
     }
-    lua_pushnumber(L, s->decay);
-    lua_setfield(L, -2, "decay");
+    bpl_set_number(L, "decay", s->decay);
     lua_createtable(L, 0, (int)COUNT(drained_fields));
     push_fields(L, &s->drained, drained_fields, COUNT(drained_fields));
     lua_setfield(L, -2, "drained");
@@ -96,8 +88,8 @@ static void push_tiers(lua_State *L, const bp_stats *s) {
         bpl_pushcount(L, s->tiers[i].size);
         lua_createtable(L, 0, (int)COUNT(tier_fields) + 3);
         push_fields(L, &s->tiers[i], tier_fields, COUNT(tier_fields));
-        set_limit(L, "max_idle", s->tiers[i].max_idle);
-        set_limit(L, "max_bytes", s->tiers[i].max_bytes);
+        bpl_set_limit(L, "max_idle", s->tiers[i].max_idle);
+        bpl_set_limit(L, "max_bytes", s->tiers[i].max_bytes);
         if (s->tiers[i].draining) {
             lua_pushboolean(L, true);
             lua_setfield(L, -2, "draining");

@@ -278,8 +278,8 @@ local scenes = {
     p:close()
   end },
   { "configure", every = 3, function()
-    local p, buf = new(), nil
-    buf = p:get_buffer(4000)
+    local p = new()
+    local buf = p:get_buffer(4000)
     local plan = assert(p:configure({ 200, 5000 }, { dry_run = true }))
     assert(plan.text:find "200" and #p:settings().tiers == 3)
     assert(p:configure { tiers = { 200, 5000 }, limits = { idle = "1MiB", bytes = "64MiB", decay = "10s" } })
@@ -291,8 +291,8 @@ local scenes = {
     p:close()
   end },
   { "tick", every = 3, function()
-    local calls, p = 0, nil
-    p = bytepool.new_pools { tiers = sizes, region_size = 8 * 2 ^ 20, recent = { size = 20 },
+    local calls = 0
+    local p = bytepool.new_pools { tiers = sizes, region_size = 8 * 2 ^ 20, recent = { size = 20 },
       limits = { decay = "1s", pressure = function() return 1 end },
       adaptive = bytepool.policy.adaptive { tiers = 2, min_requests = 10, gain = 0.01 },
       on_tick = function(stats, self)
@@ -348,8 +348,8 @@ for i, scene in ipairs(scenes) do script.names[i] = scene[1] end
 local jit = rawget(_G, "jit")
 
 -- What bytepool loads when it is asked for: to parse a file takes thousands of requests.
-local late = { "config", "policy", "policy.adaptive", "policy.fit", "policy.traffic", "report.delta", "report.exposition",
-  "report.statsd", "simulate.model" }
+local late = { "config", "policy", "policy.adaptive", "policy.fit", "policy.traffic", "report.delta",
+  "report.exposition", "report.statsd" }
 
 function script.prepare(i)
   pcall(require, "ffi")
