@@ -95,10 +95,12 @@ static bool ends_in(const char *s, const char *end) {
     return length >= n && strcmp(s + length - n, end) == 0;
 }
 
-/* Frames of bytepool's own Lua files are not where a program made a mistake. */
+/* Frames of bytepool's own Lua files are not where a program made a mistake: of all that get
+ * buffers for their callers. */
 static bool is_own(const lua_Debug *ar) {
     return ar->source[0] == '@' && (ends_in(ar->source, "bytepool/scope.lua") ||
-                                    ends_in(ar->source, "bytepool/methods.lua"));
+                                    ends_in(ar->source, "bytepool/methods.lua") ||
+                                    strstr(ar->source, "/resty/bytepool/") != NULL);
 }
 
 /* "file:line" of the innermost frame of the program, and where it stands. */

@@ -17,12 +17,6 @@ local change = {}
 local methods = core.pool_methods
 local kind_of, leak_level, get_pool_stats = core.type, methods.leak_level, methods.get_pool_stats
 
-local function check_pool(method, pool)
-    local kind = kind_of(pool)
-    if kind == "closed pool" then error(method .. ": the pool is closed", 3) end
-    if kind ~= "pool" then error(method .. ": self must be a bytepool pool, got " .. type(pool), 3) end
-end
-
 --- What an open pool's userdata keeps.
 ---@param pool bytepool.Pool
 ---@return table
@@ -204,11 +198,11 @@ local function read(given)
 end
 
 function methods.configure(pool, new, given)
-    check_pool("configure", pool)
+    options.check_pool("configure", pool)
     local dry_run = is_dry("configure", given)
     local to, fault, only_tiers = read(new)
     if not to then error(fault, 2) end
-    check_pool("configure", pool) -- policies ran
+    options.check_pool("configure", pool) -- policies ran
     local from = present(pool)
     if only_tiers then
         local list = to.tiers
@@ -222,7 +216,7 @@ function methods.configure(pool, new, given)
 end
 
 function methods.rollback(pool, given)
-    check_pool("rollback", pool)
+    options.check_pool("rollback", pool)
     local dry_run = is_dry("rollback", given)
     local from, to = present(pool), core.settings(pool, true)
     if not to then return nil, "there is nothing to roll back to" end
@@ -241,7 +235,7 @@ function methods.rollback(pool, given)
 end
 
 function methods.settings(pool)
-    check_pool("settings", pool)
+    options.check_pool("settings", pool)
     local as_config = settings.to_config(present(pool))
     return as_config
 end

@@ -266,11 +266,7 @@ end
 
 -- The one pool method that needs no C: publishing is the report's business.
 function core.pool_methods.expvar(pool, prefix)
-    local kind = core.type(pool)
-    if kind == "closed pool" then error("expvar: the pool is closed", 2) end
-    if kind ~= "pool" then
-        error("expvar: self must be a bytepool pool, got " .. type(pool), 2)
-    end
+    options.check_pool("expvar", pool)
     report.publish(prefix, pool)
     return pool
 end

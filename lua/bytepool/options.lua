@@ -13,6 +13,7 @@
 -- Since 0.1.0.
 -- @module bytepool.options
 
+local core = require "bytepool.core"
 local duration = require "bytepool.duration"
 local size = require "bytepool.size"
 
@@ -25,6 +26,15 @@ local EXACT = 2 ^ 53     -- whole numbers up to here print without an exponent
 -- Lua 5.1 and 5.2 have one kind of number; later ones tell 3 from 3.0, and
 -- what comes out of a check is an integer there.
 local to_integer = require("bytepool.compat").to_integer
+
+--- Raises where self is no open pool, with the line of the caller's caller.
+---@param method string
+---@param pool any
+function options.check_pool(method, pool)
+    local kind = core.type(pool)
+    if kind == "closed pool" then error(method .. ": the pool is closed", 3) end
+    if kind ~= "pool" then error(method .. ": self must be a bytepool pool, got " .. type(pool), 3) end
+end
 
 --- A string in quotes, cut when long, control characters made visible.
 ---@param s string

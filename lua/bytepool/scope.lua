@@ -3,16 +3,11 @@
 -- Private to bytepool, which puts both into the pools' methods.
 
 local core = require "bytepool.core"
+local options = require "bytepool.options"
 
 local get_buffer, kind_of = core.pool_methods.get_buffer, core.type
 local give_back = core.internals.live.__close -- all that a handle owns; silent about a dead one
 local pcall = pcall
-
-local function check_pool(method, pool)
-    local kind = kind_of(pool)
-    if kind == "closed pool" then error(method .. ": the pool is closed", 3) end
-    if kind ~= "pool" then error(method .. ": self must be a bytepool pool, got " .. type(pool), 3) end
-end
 
 -- A buffer, or nil and a message. What is wrong with n is the fault of our caller's caller.
 local function get(method, pool, n)
@@ -33,7 +28,7 @@ end
 
 local function using(pool, n, fn, ...)
     if type(fn) ~= "function" then
-        check_pool("using", pool)
+        options.check_pool("using", pool)
         error("using: argument 'fn' must be a function, got " .. type(fn), 2)
     end
     local buf, message = get("using", pool, n)
@@ -113,7 +108,7 @@ end
 core.pool_methods.using = using
 
 function core.pool_methods.scope(pool)
-    check_pool("scope", pool)
+    options.check_pool("scope", pool)
     return setmetatable({ pool = pool, list = {}, count = 0, limit = 64 }, Scope)
 end
 

@@ -8,6 +8,7 @@
 
 local change = require "bytepool.change"
 local core = require "bytepool.core"
+local options = require "bytepool.options"
 
 local methods = core.pool_methods
 local step, press, kind_of, get_pool_stats = core.tick, core.press, core.type, methods.get_pool_stats
@@ -140,8 +141,7 @@ end
 function methods.tick(pool)
     local decayed, now, own = step(pool)
     if not decayed then
-        if kind_of(pool) == "closed pool" then error("tick: the pool is closed", 2) end
-        error("tick: self must be a bytepool pool, got " .. type(pool), 2)
+        options.check_pool("tick", pool)
     end
     if type(own) ~= "table" then own = {} end
     if decayed == 0 and (own.quiet_until or -1) > now then return nil end

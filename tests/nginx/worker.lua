@@ -142,6 +142,21 @@ function handlers.import()
     ngx.print(ngx.worker.pid(), " ", bp.keep(buf):tostring())
 end
 
+-- Where the library gets a buffer for a handler, the handler's line is told.
+function handlers.sites()
+    local pool = bp.pool()
+    local before = pool:leak_level()
+    pool:leak_level "paranoid"
+    bp.request(100)
+    bp.body()
+    local sub = bp.channel("sites"):subscribe()
+    bp.channel("sites"):publish "a chunk"
+    for _, leak in ipairs(pool:leaks()) do ngx.say(leak.site) end
+    pool:leak_level(before)
+    sub:close()
+    bp.channel("sites"):close()
+end
+
 function handlers.ticks() ngx.print(ngx.shared.seen:get "ticks" or 0) end
 
 -- While the collector is stopped, which looks like a finalizer: nothing is tied, and nothing stays out.

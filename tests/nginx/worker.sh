@@ -45,6 +45,10 @@ for text in 'pool: no pool has the name "no such"' 'init: tiers\[2\]: expected a
   equal "an error says $text" "$(grep -c "^$text" <<<"$errors")" 1
 done
 
+sites=$(get -d x "$plain/sites")
+equal "sites of leaks" "$(grep -c . <<<"$sites")" 4
+equal "sites of leaks in the handler" "$(grep -c "tests/nginx/worker.lua:[0-9]*$" <<<"$sites")" 4
+
 stopped=$(get -d x "$plain/stopped")
 for call in request body subscribe receive publish; do
   equal "$call while the collector is stopped" "$(grep -c "^$call [a-z]*: not in a finalizer" <<<"$stopped")" 1

@@ -25,17 +25,17 @@ local schema = {
     pool = {type = "any"},
 }
 
--- Checked options with the pool; raises with the line of the caller's caller.
+-- The checked limit, and the pool or nil and a message; raises with the line of the caller's caller.
 local function check(method, given)
     local values, fault = options.check(method, given, schema)
     if not values then error(fault, 3) end
-    local pool = values.pool
+    local pool, message = values.pool, nil
     if pool == nil or type(pool) == "string" then
-        pool = worker.pool(pool)
+        pool, message = worker.pool(pool)
     elseif kind_of(pool) ~= "pool" then
         error(("%s: pool: expected a pool or its name, got %s"):format(method, kind_of(pool) or type(pool)), 3)
     end
-    return values.max or math.huge, pool
+    return values.max or math.huge, pool, message
 end
 
 -- What holds a part of something that failed goes back at once.
@@ -84,8 +84,8 @@ end
 ---@return bytepool.Buffer|nil buf
 ---@return string? message "too large", the pool has no memory, or in a finalizer, see `request`
 function body.body(given)
-    local most, pool = check("body", given)
-    if not pool then return nil, "no pool" end
+    local most, pool, fault = check("body", given)
+    if not pool then return nil, fault end
     local told = tonumber(ngx.var.http_content_length)
     if told and told > most then return nil, TOO_LARGE end
     if READS[ngx.get_phase()] then ngx.req.read_body() end
@@ -173,8 +173,8 @@ end
 ---@return bytepool.Buffer|nil buf
 ---@return string? message "too large", the socket's ("timeout", "closed"), the pool has no memory, or in a finalizer
 function body.receive(sock, size, given)
-    local most, pool = check("receive", given)
-    if not pool then return nil, "no pool" end
+    local most, pool, fault = check("receive", given)
+    if not pool then return nil, fault end
     local all = size == "*a" or size == "a"
     if type(size) == "string" and not all then
         reader_of("receive", sock)

@@ -58,6 +58,13 @@ local function await_room(c, size)
     return not c.closed, "closed"
 end
 
+-- In the worker's default pool.
+local function from_string(s)
+    local pool, message = worker.pool()
+    if not pool then return nil, message end
+    return pool:from_string(s)
+end
+
 -- Those for whom the oldest chunk waits.
 local function drop_slowest(c)
     local first = c.first
@@ -99,8 +106,7 @@ end
 function channel:publish(chunk)
     local buf, message
     if type(chunk) == "string" then
-        local pool = worker.pool()
-        buf, message = pool:from_string(chunk)
+        buf, message = from_string(chunk)
         if not buf then return nil, message end
     elseif kind_of(chunk) == "buffer" then
         buf = chunk:share()
@@ -136,7 +142,7 @@ end
 function channel:subscribe()
     if self.closed then return nil, "closed" end
     if not self.life then
-        local life, message = worker.pool():from_string ""
+        local life, message = from_string ""
         if not life then return nil, message end
         self.life = life
     end

@@ -82,9 +82,11 @@ end
 ---@return bytepool.Buffer|nil buf
 ---@return string? message where the pool is at its quota, memory ran out, or in a finalizer
 function request.request(n, tag)
-    local buf, message = require "resty.bytepool".pool():get_buffer(n, tag)
+    local pool, message = require "resty.bytepool".pool()
+    if not pool then return nil, message end
+    local buf, silent
+    buf, message = pool:get_buffer(n, tag)
     if not buf then return nil, message end
-    local silent
     message, silent = refusal(buf, "request")
     if message then
         buf:release()
