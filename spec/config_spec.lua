@@ -266,6 +266,54 @@ return {
   end)
 end)
 
+-- What the host does for a text is bounded as the sandbox is: in time, and in memory.
+describe("load_config is quick", function()
+  local names = ("a"):rep(40) .. "={"
+  local list = "local t = {} for i = 1, 4096 do t[i] = { size = i } end\n"
+  local many = "policy.merge(" .. ("t,"):rep(27) .. "t)"
+  local texts = {
+    ["where keys lie deep"] = "local f local x = " .. ("{" .. names):rep(90) .. "{" .. ("f,"):rep(39000) .. "}"
+      .. ("}}"):rep(90) .. " return { tiers = { 2, 1 } }",
+    ["where a key has a long path"] = "local x function f() x" .. (".abcdefghijk"):rep(39000) .. " = 1 end\n"
+      .. "return { tiers = { 2, 1 } }",
+    ["where long lists are merged"] = list .. "return { tiers = " .. many .. " }",
+    ["where long lists are read again and again"] = list .. "local m = " .. many
+      .. "\nwhile true do policy.sizes(policy.cap(m, 3)) end",
+  }
+  for name, text in pairs(texts) do
+    it(name, function()
+      local began, before = os.clock(), collectgarbage "count"
+      collectgarbage "stop"
+      local config, message = load(text)
+      local seconds, grown = os.clock() - began, collectgarbage "count" - before
+      collectgarbage "restart"
+      assert.is_nil(config)
+      assert.truthy(message:find "^app.lua:[12]: tiers%[2%]: expected a size above 2, got 1$"
+        or message:find "^app.lua:[123]: [%w%[%]]+: the policies take too much work$", message)
+      assert.truthy(seconds < 1, seconds)
+      assert.truthy(grown < 32 * 1024, grown)
+    end)
+  end
+
+  it("and sure of what it takes", function()
+    for _, tiers in ipairs { "page_multiples{ to = '1TiB', from = '1TiB', page = 2 ^ 40 - 1 }",
+      "geometric{ from = 1, to = '1TiB', ratio = 1e9, align = 1073741823 }",
+      "fitted{ samples = { 2 ^ 40 }, tiers = 3, align = 1073741823 }" } do
+      local config = assert(load("return { tiers = policy." .. tiers .. " }"))
+      assert(bytepool.new_pools(config)):close()
+      assert.equal(2 ^ 40, config.tiers[#config.tiers])
+    end
+  end)
+
+  it("and believes no line that a script made up", function()
+    local config, message = load [[
+local p = { ["policy()"] = "power_of_two", n = 1, line = 1e300, { x = 1 } }
+return { tiers = { ["policy()"] = "merge", n = 1, line = 2, p } }]]
+    assert.is_nil(config)
+    assert.equal("app.lua:2: tiers[1].x: unknown key (known: from, to)", message)
+  end)
+end)
+
 describe("on_tick", function()
   local function tick(body) return assert(load("return { tiers = { 1 }, on_tick = function(stats, pool)\n" .. body
     .. "\nend }")).on_tick end
@@ -310,6 +358,19 @@ describe("on_tick", function()
     assert.same({ nil, "app.lua:2: trim: the pool is closed" }, { closed, message })
     assert.same({ nil, "app.lua:2: shrink is not here" },
       { tick("if not pool.shrink then error 'shrink is not here' end")({}, { trim = print }) })
+  end)
+
+  it("makes no more memory ready than it may", function()
+    local pool = bytepool.new_pools(assert(load [[
+      return { tiers = { 4096, 2 ^ 20 }, limits = { idle = "1GiB", pressure = false }, on_tick = function(_, pool)
+        local made = pool:prewarm{ [5000] = 60, [1] = 256 }
+        local more = pool:prewarm{ [2 ^ 20] = 4 }
+        return made and more
+      end }]]))
+    local done = pool:tick()
+    assert.equal("on_tick: app.lua:3: prewarm: more than 64 MiB in one call of on_tick", done.fault)
+    assert.equal(61 * 2 ^ 20, pool:get_pool_stats().idle_bytes)
+    pool:close()
   end)
 
   it("can set tiers by a policy of its own", function()

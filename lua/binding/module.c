@@ -173,6 +173,12 @@ static void set_number(lua_State *L, double value, int table, const char *name) 
 }
 
 /* For bytepool/clib.lua alone: what FFI bodies need to tell a live buffer and a pool. */
+/* Of this thread: what bounds the work of one is not another's. */
+static int l_processor_seconds(lua_State *L) {
+    lua_pushnumber(L, (lua_Number)bpl_processor_seconds());
+    return 1;
+}
+
 static void push_internals(lua_State *L) {
     static char light;
     lua_newtable(L);
@@ -193,6 +199,7 @@ static void push_internals(lua_State *L) {
     static const luaL_Reg blanks[] = {{"make_blanks", bpl_make_blanks},
                                       {"trace_new", bpl_trace_new},
                                       {"quota_text", bpl_quota_text},
+                                      {"processor_seconds", l_processor_seconds},
                                       {NULL, NULL}};
     set_functions(L, blanks);
 }

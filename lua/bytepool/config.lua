@@ -20,6 +20,8 @@ local config = {}
 local MOST_TEXT = 512 * 1024
 local LIMITS = {memory = 16 * 2 ^ 20, instructions = 5e6, seconds = 0.25}
 
+local MOST_PREWARMED = 64 * 2 ^ 20 -- bytes
+
 -- Methods of a pool that on_tick's `pool` has, where the pool has them.
 local METHODS = {"configure", "rollback", "trim", "shrink", "prewarm"}
 
@@ -124,9 +126,9 @@ end
 
 -- policy.sizes in a config: all calls within a second share what work may be done.
 local function make_sizes()
-    local reading = tiers.reading()
+    local reading, processor_seconds = tiers.reading(), core.internals.processor_seconds
     return function(given)
-        if os.clock() - reading.began > 1 then reading = tiers.reading() end
+        if processor_seconds() - reading.began > 1 then reading = tiers.reading() end
         local faults = {}
         local list = tiers.read(given, "sizes", faults, reading)
         for i, entry in ipairs(list or {}) do
@@ -177,12 +179,33 @@ local function handed_out(name, fn, pool)
     end
 end
 
+-- prewarm touches memory at once: that of one call of on_tick is bounded.
+local function bounded_prewarm()
+    local left = MOST_PREWARMED
+    return function(pool, counts)
+        local sizes, bytes = pool:get_available_sizes(), 0
+        for size, count in pairs(type(counts) == "table" and counts or {}) do
+            local tier = #sizes
+            while tier > 1 and options.is_whole(size, 0, sizes[tier - 1]) do tier = tier - 1 end
+            if type(count) == "number" and count > 0 then bytes = bytes + sizes[tier] * count end
+        end
+        if bytes > left then
+            error(("prewarm: more than %d MiB in one call of on_tick"):format(MOST_PREWARMED / 2 ^ 20), 0)
+        end
+        left = left - bytes
+        local ok, made, message = pcall(core.pool_methods.prewarm, pool, counts)
+        if not ok then error(made, 0) end
+        return made, message
+    end
+end
+
 -- What on_tick sees of a pool, or of a table of functions that stand for its methods.
 local function proxy(given)
     local seen = {}
     if core.type(given) then
         for _, name in ipairs(METHODS) do
             local fn = core.pool_methods[name]
+            if name == "prewarm" then fn = bounded_prewarm() end
             if fn then seen[name] = handed_out(name, fn, given) end
         end
     else

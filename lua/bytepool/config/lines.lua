@@ -10,8 +10,6 @@ local options = require "bytepool.options"
 
 local lines = {}
 
-local join = options.join
-
 -- ---- tokens ------------------------------------------------------------------
 
 -- The place behind a long bracket that begins at `at`, or nil.
@@ -112,8 +110,24 @@ end
 
 local scanner = {}
 
+-- A path is kept whole. So deeper ones, and ones beyond so many that are long, are not known, and a fault there has
+-- the line of what is around it: of long strings some Luas hash a few bytes, and look through all that are alike.
+local MOST_PATH, LONG_PATH, MOST_LONG = 256, 31, 2000
+
+-- The path of a key, or nil.
+local function join(map, path, key)
+    if not path then return nil end
+    local bytes = #path + (type(key) == "string" and #key + 1 or 8)
+    if bytes > MOST_PATH then return nil end
+    if bytes > LONG_PATH then
+        if map.long == MOST_LONG then return nil end
+        map.long = map.long + 1
+    end
+    return options.join(path, key)
+end
+
 function scanner.note(map, path, line)
-    if not map.line[path] then map.line[path] = line end
+    if path and not map.line[path] then map.line[path] = line end
 end
 
 -- To the first token behind the expression from i on: a comma, a semicolon, a closing bracket, or in
@@ -145,7 +159,8 @@ function scanner.table(map, i, path)
             count = count + 1
             key = count
         end
-        local full = key and join(path, key) or path
+        local full = path
+        if key then full = join(map, path, key) end
         scanner.note(map, full, line)
         i = scanner.skip(map, key and scanner.value(map, i, full) or i)
         if tokens.text[i] ~= "}" then i = i + 1 end
@@ -156,11 +171,11 @@ end
 -- The arguments of a call from "(" on: [1], [2].
 function scanner.arguments(map, i, path)
     local tokens, count = map.tokens, 0
-    map.call[path] = true
+    if path then map.call[path] = true end
     i = i + 1
     while i <= tokens.n and tokens.text[i] ~= ")" do
         count = count + 1
-        local full = join(path, count)
+        local full = join(map, path, count)
         scanner.note(map, full, tokens.line[i])
         i = scanner.skip(map, scanner.value(map, i, full))
         if tokens.text[i] ~= ")" then i = i + 1 end
@@ -180,7 +195,7 @@ function scanner.value(map, i, path)
     local after = tokens.kind[i + 1] == "symbol" and tokens.text[i + 1]
     if after == "{" then return scanner.table(map, i + 1, path) end
     if after == "(" then return scanner.arguments(map, i + 1, path) end
-    if i == first then map.alias[path] = "$" .. tokens.text[i] end
+    if path and i == first then map.alias[path] = "$" .. tokens.text[i] end
     return i + 1
 end
 
@@ -191,10 +206,10 @@ function scanner.assignment(map, i)
     if tokens.kind[i] ~= "name" or KEYWORDS[tokens.text[i]] or before == "." or before == ":" then return nil end
     local path, at = "$" .. tokens.text[i], i + 1
     while tokens.text[at] == "." and tokens.kind[at + 1] == "name" do
-        path, at = join(path, tokens.text[at + 1]), at + 2
+        path, at = join(map, path, tokens.text[at + 1]), at + 2
     end
     if tokens.text[at] ~= "=" or tokens.kind[at] ~= "symbol" then return nil end
-    map.line[path] = tokens.line[i] -- the last one counts
+    if path then map.line[path] = tokens.line[i] end -- the last one counts
     return scanner.value(map, at + 1, path)
 end
 
@@ -202,7 +217,7 @@ end
 ---@param text string
 ---@return table map for lines.find
 function lines.scan(text)
-    local map = {tokens = tokens_of(text), line = {}, alias = {}, call = {}, root = 1}
+    local map = {tokens = tokens_of(text), line = {}, alias = {}, call = {}, root = 1, long = 0}
     local tokens, depth, i = map.tokens, 0, 1
     while i <= tokens.n do
         local word = tokens.kind[i] ~= "string" and tokens.text[i]
@@ -231,7 +246,7 @@ local function resolve(map, path)
             from = around(from)
             rest = path:sub(#from + 1)
         end
-        local to = map.alias[from] or map.call[from] and join(from, 1)
+        local to = map.alias[from] or map.call[from] and options.join(from, 1)
         if not to then return nil end
         if from == "" and rest ~= "" and rest:sub(1, 1) ~= "[" then rest = "." .. rest end
         path = to .. rest

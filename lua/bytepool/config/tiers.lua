@@ -15,6 +15,7 @@ local tier_lists = require "bytepool.tiers"
 local tiers = {}
 
 local MAX_SIZE, MAX_TIERS = core.max_size, core.max_tiers
+local processor_seconds = core.internals.processor_seconds
 local to_integer = require("bytepool.compat").to_integer
 local unpack = require("bytepool.compat").unpack
 
@@ -24,16 +25,19 @@ local MOST_WORK = 10000000
 local MOST_SECONDS = 0.25
 local FIT_STEP = 10
 
+local ENTRY_STEP, TABLE_STEP = 30, 500 -- of a list
+
 local MOST_ARGUMENTS = 255
+local MOST_LINE = 2 ^ 20 -- more than a text can have
 
 ---@class bytepool.config.Reading
 ---@field work integer done so far
----@field began number os.clock
+---@field began number processor_seconds
 ---@field line table<string, integer> lines of policies that a key's own line is not known for
 
 --- For one config.
 ---@return bytepool.config.Reading
-function tiers.reading() return {work = 0, began = os.clock(), line = {}} end
+function tiers.reading() return {work = 0, began = processor_seconds(), line = {}} end
 
 --- Faults beyond these are not looked for.
 tiers.MOST_FAULTS = 100
@@ -49,9 +53,10 @@ end
 
 local function charge(reading, steps, path, faults)
     reading.work = reading.work + steps
-    local over = reading.work > MOST_WORK and "work" or os.clock() - reading.began > MOST_SECONDS and "time"
+    local over = reading.work > MOST_WORK and "work" or processor_seconds() - reading.began > MOST_SECONDS and "time"
     if not over then return true end
-    add(faults, path, "the policies take too much " .. over)
+    if not faults.over then add(faults, path, "the policies take too much " .. over) end
+    faults.over = true -- told once
     return false
 end
 
@@ -73,7 +78,7 @@ local function read_entry(value, path, faults)
     expected(faults, path, must, value)
 end
 
-local function read_list(value, path, faults, most)
+local function read_list(value, path, faults, reading, most)
     local count = type(value) == "table" and #value or 0
     if type(value) ~= "table" then
         expected(faults, path, "an array of sizes or a policy", value)
@@ -83,8 +88,10 @@ local function read_list(value, path, faults, most)
             options.show(count, true)))
         return nil
     end
+    if not charge(reading, count * ENTRY_STEP, path, faults) then return nil end
     local before, list, last = #faults, {}, nil
     for i = 1, count do
+        if type(value[i]) == "table" and not charge(reading, TABLE_STEP, path, faults) then return nil end
         local entry = read_entry(value[i], options.join(path, i), faults)
         local bytes = type(entry) == "table" and entry.size or entry
         if bytes and last and bytes <= last then
@@ -172,14 +179,14 @@ end
 local function run_function(fn, path, faults, reading, most)
     if not charge(reading, 1000, path, faults) then return nil end
     local ok, list = pcall(fn)
-    if ok then return read_list(list, path, faults, most) end
+    if ok then return read_list(list, path, faults, reading, most) end
     add(faults, path, (tostring(list):gsub("\n", " "))) -- as it is, with the line that raised it
 end
 
 -- The script could have made such a table itself: nothing about it is certain.
 local function run_described(value, path, faults, reading)
     local name = value["policy()"]
-    if options.is_whole(value.line, 1) then reading.line[path] = value.line end
+    if options.is_whole(value.line, 1, MOST_LINE) then reading.line[path] = value.line end
     if not charge(reading, 5000, path, faults) then return nil end
     local known = type(name) == "string" and (composed[name] or schemas[name])
         and name ~= "fit" and name ~= "adaptive"
@@ -205,7 +212,7 @@ function read(value, path, faults, reading, most)
     if tier_lists.is_policy(value) then
         return run_function(function() return value:sizes() end, path, faults, reading, most)
     end
-    return read_list(value, path, faults, most)
+    return read_list(value, path, faults, reading, most)
 end
 
 --- Reads tiers: sizes and entries with their sizes and limits as numbers, strictly rising.

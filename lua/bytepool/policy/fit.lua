@@ -22,6 +22,7 @@
 -- @module bytepool.policy.fit
 
 local ceil, floor = math.ceil, math.floor
+local MAX_SIZE = require("bytepool.core").max_size
 
 local fit = {}
 
@@ -49,6 +50,7 @@ local function new_problem(samples, align)
     for i = 1, #sizes do
         local point = ceil(sizes[i] / align) * align
         if point < align then point = align end -- a request of 0 bytes takes a block too
+        if point > MAX_SIZE then point = MAX_SIZE end
         if point ~= last then n, last = n + 1, point end
         requests = requests + counts[i]
         place[n], below[n] = point + 0.0, requests

@@ -3,12 +3,14 @@
 -- Since 0.1.0.
 -- @module bytepool.policy.series
 
+local core = require "bytepool.core"
 local tiers = require "bytepool.tiers"
 local options = require "bytepool.options"
 
 local series = {}
 
-local floor, log = math.floor, math.log
+local floor, log, min = math.floor, math.log, math.min
+local MAX_SIZE = core.max_size
 local to_integer = require("bytepool.compat").to_integer
 
 local function whole(n) return to_integer(n) or n end
@@ -74,7 +76,8 @@ function series.linear(values)
     return sizes
 end
 
-local function round_up(n, align) return floor((n + align - 1) / align) * align end
+-- The largest size there is stands for what is above it.
+local function round_up(n, align) return min(floor((n + align - 1) / align) * align, MAX_SIZE) end
 
 -- Each is computed from `from`, so that no rounding adds up.
 function series.geometric(values)
