@@ -70,4 +70,14 @@ describe("the command", function()
     assert.equal("2 ", bad_status .. " " .. bad_out)
     assert.truthy(bad_err:find("Usage: bytepool", 1, true))
   end)
+
+  if h.exists "/dev/full" then
+    it("says that what it wrote is lost", function()
+      local text = "os.exit(require('bytepool.cli').main { 'tiers' })"
+      h.with_file(text, function(path)
+        local status, _, err = h.run("sh", "-c", ("exec %s '%s' >/dev/full"):format(h.interpreter, path))
+        assert.equal("1 bytepool: standard output: No space left on device\n", status .. " " .. err)
+      end)
+    end)
+  end
 end)

@@ -173,7 +173,7 @@ describe("a model with limits", function()
     assert.same(told, policy.simulate({ MiB }, trace)) -- as a pool, by default
     assert.equal(0, policy.simulate({ tiers = { MiB }, limits = { decay = 0 } }, trace).decayed_bytes)
     assert.equal(0, policy.simulate({ tiers = { MiB }, limits = { decay = 60 } }, trace).decayed_bytes)
-    local unused = { "1MiB 100 @99", "4096 100", "time 0", "time 5", "time 9.9", "time 15" }
+    local unused = { "1MiB 100 @99", "4096 100", "time 0.1", "time 5.1", "time 10.2", "time 15.3" }
     config = { tiers = { 4096, MiB }, limits = { decay = "10s" } }
     assert.is_true(policy.simulate(config, unused).idle_bytes <= 8 * MiB)
     unused[6] = nil

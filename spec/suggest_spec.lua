@@ -68,6 +68,8 @@ bytepool.new_pools{20, 100}
     local _, plain = suggest(SIZES, "--tiers", "2")
     local _, counted = suggest("\239\187\191# sizes\n10 3\r\n\n  20\t1  \n100B\r\n", "--tiers", "2")
     assert.equal(plain, counted)
+    local status, _, err = suggest("512\0x\n1024\n", "--tiers", "2")
+    assert.equal('1 bytepool: FILE:1: must be a size, or a size and a count, got "512\\000x"\n', status .. " " .. err)
     local _, units = suggest("64KiB\n1MiB 2", "--tiers", "4")
     assert.equal("65536, 1048576", tiers_of(units))
   end)

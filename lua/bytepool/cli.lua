@@ -106,19 +106,7 @@ local function make_parser(argparse)
     return parser, parsers
 end
 
-local function write_to(file)
-    return function(text) file:write(text) end
-end
-
---- Runs the command.
----@param arguments string[] the words after the command's name
----@param out? fun(text: string) takes what it prints (default: standard output)
----@param err? fun(text: string) takes its complaints (default: standard error)
----@return integer status 0; 1 when a Lua module is missing or broken, or a source can not be read;
---- 2 for wrong arguments
-function cli.main(arguments, out, err)
-    local is_stdout = out == nil
-    out, err = out or write_to(io.stdout), err or write_to(io.stderr)
+local function run(arguments, out, err, is_stdout)
     local found, argparse = pcall(require, "argparse")
     if not found then
         err("bytepool: the Lua module argparse is missing or broken for " .. lua_version()
@@ -164,6 +152,26 @@ function cli.main(arguments, out, err)
         end
     end
     return OK
+end
+
+--- Runs the command.
+---@param arguments string[] the words after the command's name
+---@param out? fun(text: string) takes what it prints (default: standard output)
+---@param err? fun(text: string) takes its complaints (default: standard error)
+---@return integer status 0; 1 when a Lua module is missing or broken, a source can not be read, or standard output
+--- can not be written; 2 for wrong arguments
+function cli.main(arguments, out, err)
+    err = err or function(text) io.stderr:write(text) end
+    if out then return run(arguments, out, err, false) end
+    local lost
+    local function note(written, why)
+        if not written then lost = lost or why end
+    end
+    local status = run(arguments, function(text) note(io.stdout:write(text)) end, err, true)
+    note(io.stdout:flush())
+    if not lost then return status end
+    err("bytepool: standard output: " .. lost .. "\n")
+    return status == OK and FAILED or status
 end
 
 return cli

@@ -52,7 +52,9 @@ function check.run(bytepool, arguments, out)
     for _, name in ipairs(files) do
         local source = {path = name}
         if name == "-" then
-            source = {text = io.stdin:read(MOST_INPUT + 1) or "", name = "standard input"}
+            local text, why = io.stdin:read(MOST_INPUT + 1)
+            if why then return "standard input: " .. why end
+            source = {text = text or "", name = "standard input"}
         end
         local config, faults = bytepool.load_config(source)
         if config then

@@ -51,26 +51,44 @@ local function faults_text(faults)
     return table.concat(faults, "\n")
 end
 
-local function next_line(file)
-    local line, fault = file:read("*l")
-    return line and line:gsub("\r$", ""), fault
+-- A file by lines, with all their bytes: of a line with a NUL, "*l" gives a part on LuaJIT and Lua 5.1.
+local reader = {}
+reader.__index = reader
+
+local BLOCK = 65536
+
+-- nil at the end, and where it fails nil and what file.read says.
+function reader:line()
+    while true do
+        local stop = self.text:find("\n", self.at, true)
+        if stop then
+            local line = self.text:sub(self.at, stop - 1)
+            self.at = stop + 1
+            return (line:gsub("\r$", ""))
+        end
+        local rest = self.text:sub(self.at)
+        local more, fault = self.file:read(math.max(BLOCK, #rest))
+        self.text, self.at = more and rest .. more or "", 1
+        if not more then return not fault and rest ~= "" and rest:gsub("\r$", "") or nil, fault end
+    end
 end
 
--- Without a byte order mark.
-local function first_line(file)
-    local line, fault = next_line(file)
+-- The first one, without a byte order mark.
+function reader:first_line()
+    local line, fault = self:line()
     return line and line:gsub("^\239\187\191", ""), fault
 end
 
--- From `line` on; take(line) returns what is wrong with it. What file.read says where it fails and not where the
--- file ends.
+function reader:rest() return self.text:sub(self.at) .. (self.file:read("*a") or "") end
+
+-- From `line` on; take(line) returns what is wrong with it.
 local function read_lines(file, place, line, take)
     local faults, number, fault = {count = 0}, 0, nil
     while line do
         number = number + 1
         local wrong = take(line)
         if wrong then add_fault(faults, place, number, wrong) end
-        line, fault = next_line(file)
+        line, fault = file:line()
     end
     if fault then return nil, ("%s: %s"):format(place, fault) end
     if faults.count > 0 then return nil, faults_text(faults) end
@@ -114,7 +132,7 @@ end
 local function with_file(name, fn)
     local file, place = open(name)
     if not file then return nil, place end
-    local counts, fault, tiers = fn(file, place)
+    local counts, fault, tiers = fn(setmetatable({file = file, text = "", at = 1}, reader), place)
     if name ~= "-" then file:close() end
     return counts, fault, tiers
 end
@@ -136,10 +154,10 @@ function trace.read(report, name, format)
     local bounds, called
     local counts, fault, tiers = with_file(name, function(file, place)
         called = place
-        local line, why = first_line(file)
+        local line, why = file:first_line()
         if why then return nil, ("%s: %s"):format(place, why) end
         bounds = format == "sizes" and is_json(line)
-        if bounds then return of_snapshots(report, place, line .. "\n" .. (file:read("*a") or "")) end
+        if bounds then return of_snapshots(report, place, line .. "\n" .. file:rest()) end
         return count_lines(file, place, line, readers[format])
     end)
     if not counts then return nil, fault end
@@ -160,7 +178,7 @@ end
 ---@return string? message with the place and the line in front
 function trace.steps(name, format)
     return with_file(name, function(file, place)
-        local line, why = first_line(file)
+        local line, why = file:first_line()
         if why then return nil, ("%s: %s"):format(place, why) end
         if format == "sizes" and is_json(line) then
             return nil, place .. ": a snapshot does not tell the order of its requests"
@@ -185,10 +203,10 @@ end
 ---@return string? message
 function trace.tiers(report, name)
     local counts, fault, tiers = with_file(name, function(file, place)
-        local line, why = first_line(file)
+        local line, why = file:first_line()
         if why then return nil, ("%s: %s"):format(place, why) end
         if not is_json(line) then return count_lines(file, place, line, readers.sizes) end
-        local found, message, of_pool = of_snapshots(report, place, line .. "\n" .. (file:read("*a") or ""))
+        local found, message, of_pool = of_snapshots(report, place, line .. "\n" .. file:rest())
         if found and not of_pool then return nil, place .. ": more than one pool's snapshot is in it" end
         return found, message, of_pool
     end)

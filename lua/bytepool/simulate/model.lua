@@ -255,6 +255,8 @@ function Model:trim()
     depot.trim(self, 0)
 end
 
+local function window_after(now, seconds) return now + math.floor((seconds or 0) * 500) + 1 end
+
 -- Gives back what idled behind the caches all through this window and the one before. Of a tier that was used
 -- meanwhile, the last slab with idle blocks stays.
 local function decay(pool, d, hot)
@@ -269,11 +271,11 @@ local function decay(pool, d, hot)
 end
 
 --- What pool:tick() does at that time.
----@param seconds number
+---@param seconds number since the pool was made
 function Model:tick(seconds)
     local now = math.floor(seconds * 1000)
     if not self.decay or self.decay == 0 or now < self.next_window then return end
-    self.next_window = now + math.floor(self.decay * 500) + 1
+    self.next_window = window_after(now, self.decay)
     for t, d in ipairs(self.depots) do
         local used = self.tiers[t].get + self.tiers[t].put
         local hot = used ~= d.used_before
@@ -319,7 +321,7 @@ function model.new(config)
     local pool = setmetatable({
         sizes = config.sizes, limits = {}, max_idle = config.max_idle, max_bytes = config.max_bytes,
         decay = config.decay, depots = {}, bins = {}, tiers = {}, alone = {}, shut = false, lease = 0,
-        depot_bytes = 0, empty_slabs = 0, charged = 0, decayed_bytes = 0, next_window = 0,
+        depot_bytes = 0, empty_slabs = 0, charged = 0, decayed_bytes = 0, next_window = window_after(0, config.decay),
         owned_bytes = 0, peak_owned_bytes = 0, in_use_bytes = 0,
         peak_in_use_bytes = 0, trimmed_bytes = 0, trims = 0, retired = 0, over_quota = 0,
         discarded = 0, discarded_put = 0, discarded_bytes = 0,
