@@ -287,6 +287,23 @@ describe("adaptive", function()
     assert.equal(config.adaptive, bytepool.new_pools(config):settings().adaptive)
   end)
 
+  it("serves the pool that has it, and another one when that gave it up", function()
+    local one, two = made {}, made {}
+    local adaptive = bytepool.policy.adaptive { tiers = 2 }
+    one:configure { tiers = { 1024 }, adaptive = adaptive }
+    local refused = { look = function() end, fresh = function() error "no other one" end }
+    one:configure { tiers = { 1024 }, adaptive = refused }
+    two:configure { tiers = { 1024 }, adaptive = adaptive }
+    assert.equal(adaptive, two:settings().adaptive)
+    one:rollback() -- its own is another's by now
+    assert.is_true(one:settings().adaptive ~= nil and one:settings().adaptive ~= adaptive)
+    one:rollback()
+    assert.is_false(pcall(bytepool.new_pools, { tiers = { 8 }, adaptive = refused, name = "tick_spec" }))
+    assert(bytepool.new_pools({ 8 }, { name = "tick_spec" })):close()
+    assert.is_false(pcall(two.configure, two, { tiers = { 2048 }, adaptive = refused }))
+    assert.same({ 1024 }, two:get_available_sizes())
+  end)
+
   it("that fails is told", function()
     local list
     local pool = made { adaptive = { look = function() return list end } }

@@ -28,16 +28,27 @@ end
 -- Which pool an object of policy.adaptive serves: it learns from the counts of one.
 local served = setmetatable({}, {__mode = "kv"})
 
-local function serving(pool, adaptive)
+-- This one, or a fresh one where it serves another pool.
+local function free_one(pool, adaptive)
     if type(adaptive) ~= "table" or type(adaptive.fresh) ~= "function" then return adaptive end
     local other = served[adaptive]
-    if other and other ~= pool and kind_of(other) == "pool" then adaptive = adaptive:fresh() end
-    served[adaptive] = pool
+    if other and other ~= pool and kind_of(other) == "pool" then return adaptive:fresh() end
     return adaptive
 end
 
-local function parts_of(pool, flat)
-    return {on_tick = flat.on_tick, adaptive = serving(pool, flat.adaptive), pressure = flat.pressure}
+--- What of settings the Lua part of a pool goes by. Calls what the user gave: before anything is changed.
+---@param pool bytepool.Pool|nil nil: one that is yet to be made
+---@param flat bytepool.settings.Flat
+---@return table parts for change.begin
+function change.parts(pool, flat)
+    return {on_tick = flat.on_tick, adaptive = free_one(pool, flat.adaptive), pressure = flat.pressure}
+end
+
+local function set_parts(pool, own, parts)
+    local before = own.parts and own.parts.adaptive
+    own.parts, own.quiet_until = parts, nil
+    if before and before ~= parts.adaptive and served[before] == pool then served[before] = nil end
+    if type(parts.adaptive) == "table" then served[parts.adaptive] = pool end
 end
 
 --- The parts of a userdata that nobody gave any, such as one that bytepool.open made.
@@ -56,8 +67,9 @@ end
 --- For a pool that was made by these settings just now.
 ---@param pool bytepool.Pool
 ---@param flat bytepool.settings.Flat
-function change.begin(pool, flat)
-    change.own(pool).parts = parts_of(pool, flat)
+---@param parts table of change.parts
+function change.begin(pool, flat, parts)
+    set_parts(pool, change.own(pool), parts)
     return leak_level(pool, flat.leaks)
 end
 
@@ -113,20 +125,25 @@ end
 
 -- ---- applying ------------------------------------------------------------------
 
--- The parts and the level of a change that is done; what they replace is for a rollback.
-local function take_over(pool, own, parts, level, report)
-    own.undo = {parts = own.parts or DEFAULT, leaks = leak_level(pool), generation = report.generation}
-    own.parts, own.quiet_until = parts, nil
-    leak_level(pool, level)
+-- Makes a change with `act`, one of the core's. Its parts and its level follow; what they replace is for a
+-- rollback, and all made before, with a place in `own`.
+local function make(pool, act, dry_run, parts, level, report)
+    local own = change.own(pool)
+    local undo = {parts = own.parts or DEFAULT, leaks = leak_level(pool), generation = report.generation}
+    own.parts, own.undo = own.parts or DEFAULT, own.undo or false
+    local done, message = act()
+    if not done then return nil, message end
+    if not dry_run then
+        own.undo = undo
+        set_parts(pool, own, parts)
+        leak_level(pool, level)
+    end
+    return report
 end
 
 local function apply(pool, from, to, dry_run)
-    local report, own = report_of(pool, from, to, dry_run), change.own(pool)
-    local parts = not dry_run and parts_of(pool, to)
-    local done, message = core.configure(pool, to, dry_run)
-    if not done then return nil, message end
-    if not dry_run then take_over(pool, own, parts, to.leaks, report) end
-    return report
+    local report, parts = report_of(pool, from, to, dry_run), change.parts(pool, to)
+    return make(pool, function() return core.configure(pool, to, dry_run) end, dry_run, parts, to.leaks, report)
 end
 
 --- Gives the pool other tiers, all else stays: for what bytepool itself changes.
@@ -163,7 +180,7 @@ function change.adopt(pool, checked)
     local report = report_of(pool, from, to, true)
     if changes_pool(report) then return apply(pool, from, to, false) end
     change.own(pool).quiet_until = nil
-    return change.begin(pool, to) and report
+    return change.begin(pool, to, change.parts(pool, to)) and report
 end
 
 local schema = {dry_run = {type = "boolean", default = false}}
@@ -224,14 +241,11 @@ function methods.rollback(pool, given)
     local undo = own.undo
     -- Where another state made the last change, what is this one's stays.
     local back = undo and undo.generation == from.generation and undo
-        or {parts = parts_of(pool, from), leaks = from.leaks}
-    local parts = back.parts
+        or {parts = from, leaks = from.leaks}
+    local parts = change.parts(pool, back.parts)
     to.on_tick, to.adaptive, to.pressure, to.leaks = parts.on_tick, parts.adaptive, parts.pressure, back.leaks
     local report = report_of(pool, from, to, dry_run)
-    local done, why = core.rollback(pool, dry_run)
-    if not done then return nil, why end
-    if not dry_run then take_over(pool, own, parts, back.leaks, report) end
-    return report
+    return make(pool, function() return core.rollback(pool, dry_run) end, dry_run, parts, back.leaks, report)
 end
 
 function methods.settings(pool)

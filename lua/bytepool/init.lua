@@ -101,9 +101,10 @@ function bytepool.new_pools(sizes, given)
         if not values then error(message, 2) end
         flat = settings.of_options(tiers.join(list, limits), values)
     end
+    local parts = change.parts(nil, flat)
     local pool, why = core.new_pools(flat)
     if not pool then return nil, why end
-    return change.begin(pool, flat)
+    return change.begin(pool, flat, parts)
 end
 
 --- What a config file returns, and `new_pools` takes. Sizes may be strings such as "64MiB" and times such as

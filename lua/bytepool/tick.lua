@@ -17,7 +17,8 @@ local close = rawget(coroutine, "close") or function() end
 local debug = rawget(_G, "debug") or {}
 local pack = require("bytepool.compat").pack
 
-local EVERY = 1 -- seconds between readings of the system's pressure
+local EVERY = 1    -- seconds between readings of the system's pressure
+local LONGEST = 60 -- seconds after which a tick that did not end was broken off, such as by a debug hook
 
 local system = {next = -math.huge, serial = 0, level = 0}
 
@@ -129,6 +130,7 @@ local function quiet_until(parts)
 end
 
 local function work(pool, decayed, now, own)
+    own.ticking = now
     local parts, done = own.parts or change.DEFAULT, {}
     if parts.pressure then under_pressure(pool, parts.pressure, now, own, done) end
     if parts.adaptive then adapt(pool, parts.adaptive, now, done) end
@@ -145,8 +147,9 @@ function methods.tick(pool)
     end
     if type(own) ~= "table" then own = {} end
     if decayed == 0 and (own.quiet_until or -1) > now then return nil end
-    if own.ticking then return decayed > 0 and {decayed = decayed} or nil end -- called by on_tick
-    own.ticking = true
+    if own.ticking and now - own.ticking < LONGEST then -- called by on_tick
+        return decayed > 0 and {decayed = decayed} or nil
+    end
     local ran, done = pcall(work, pool, decayed, now, own)
     own.ticking = nil
     if not ran then error(done, 0) end -- no memory
