@@ -157,6 +157,12 @@ return {
             3 }) }]],
       "3: tiers[1].from: expected a whole number from 1 to 1099511627776, got 0",
       "6: tiers[2][2]: expected a size above 5, got 3")
+    faulty([[
+      if math.pi > 3 then
+        return { tiers = { 1 },
+          leaks = 1 }
+      end]],
+      '3: leaks: expected "off" or "simple" or "advanced" or "paranoid", got 1')
     -- Where nothing tells, the key around it, or the `return`.
     faulty([[
 

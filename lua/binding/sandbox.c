@@ -12,9 +12,9 @@
 #include <luajit.h>
 #endif
 
-/* An instruction can copy or compare a string as long as the memory limit: a fraction of
- * a millisecond. */
-#define HOOK_EVERY 50
+/* An instruction can copy, compare or write out strings as long as the memory limit: up to some
+ * milliseconds. */
+#define HOOK_EVERY 16
 
 /* ---- limits -------------------------------------------------------------------------- */
 

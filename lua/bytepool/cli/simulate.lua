@@ -77,12 +77,13 @@ local function of_policy(policy, name, steps)
     return nil, ("--policy takes %s, got '%s'"):format(POLICIES, name)
 end
 
--- Tiers and snapshots begin with a digit, a comment or a brace; a config is Lua.
+-- Tiers and snapshots begin with a digit, a comment or a brace; a config is Lua, maybe with a line for the shell.
 local function is_config(path)
     local file = io.open(path, "rb")
     local text = file and file:read(4096)
     if file then file:close() end
-    return text ~= nil and text:find("^%s*[^%s%d#{]") ~= nil
+    text = text and text:gsub("^\239\187\191", "")
+    return text ~= nil and (text:find("^#!") or text:find("^%s*[^%s%d#{]")) ~= nil
 end
 
 local function of_file(bytepool, path)

@@ -218,14 +218,21 @@ end
 ---@return table map for lines.find
 function lines.scan(text)
     local map = {tokens = tokens_of(text), line = {}, alias = {}, call = {}, root = 1, long = 0}
-    local tokens, depth, i = map.tokens, 0, 1
+    local tokens, i = map.tokens, 1
+    local open, functions = {}, 0 -- what is not closed yet; how many of these are functions
     while i <= tokens.n do
         local word = tokens.kind[i] ~= "string" and tokens.text[i]
-        if word == "return" and depth == 0 then
+        local change = word and OPENERS[word]
+        if word == "return" and functions == 0 then
             map.root = tokens.line[i]
             i = scanner.value(map, i + 1, "")
         else
-            depth = depth + (word and OPENERS[word] or 0)
+            if change == 1 then
+                open[#open + 1] = word
+            elseif change then
+                word = table.remove(open)
+            end
+            if change and word == "function" then functions = functions + change end
             i = scanner.assignment(map, i) or i + 1
         end
     end
