@@ -106,24 +106,24 @@ bp_cache *bp__cache_new_locked(bp_pool *pool) {
 
 /* ---- giving up ----------------------------------------------------------- */
 
-static void drop_fresh(bp_cache *c, uint32_t tier) {
-    bp_bin *bin = &c->bins[tier];
+static void drop_fresh(bp_cache *c, uint32_t index) {
+    bp_bin *bin = &c->bins[index];
     if (bin->fresh_left > 0) {
-        bp__depot_unfresh(c->pool, &c->pool->depots[tier], bin->fresh, bin->fresh_left);
+        bp__depot_unfresh(c->pool, &c->pool->depots[index], bin->fresh, bin->fresh_left);
         bin->fresh_left = 0;
     }
 }
 
-void bp__cache_flush_bin(bp_cache *c, uint32_t tier) {
-    bp_bin *bin = &c->bins[tier];
-    bp_depot *d = &c->pool->depots[tier];
+void bp__cache_flush_bin(bp_cache *c, uint32_t index) {
+    bp_bin *bin = &c->bins[index];
+    bp_depot *d = &c->pool->depots[index];
     uint32_t flushed = bp__bin_held(bin);
     if (flushed > 0) {
         bp__depot_give(c->pool, d, bin->base, flushed);
         bin->top = bin->base;
-        bp_count(&c->slow[tier].flushed, flushed);
+        bp_count(&c->slow[index].flushed, flushed);
     }
-    drop_fresh(c, tier);
+    drop_fresh(c, index);
     (void)bp__depot_bound(c->pool, d);
 }
 
@@ -192,27 +192,27 @@ static void keep_bound(bp_cache *c) {
  * was just filled or flushed still has room for a quarter the other way. */
 static uint32_t trade_of(uint32_t blocks) { return blocks - blocks / 4; }
 
-static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t tier) {
+static bp_buffer *refill_from_depot(bp_cache *c, bp_bin *bin, uint32_t index) {
     bp_buffer *one[1];
     uint32_t cap = bin->cap;
     bp_buffer **out = cap > 0 ? bin->base : one;
-    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[tier], c->table.generation, out,
+    uint32_t got = bp__depot_take(c->pool, &c->pool->depots[index], c->table.generation, out,
                                   cap > 0 ? trade_of(cap) : 1);
     if (got == 0) {
         return NULL;
     }
     bin->top = bin->base + got - 1;
-    bp_count(&c->slow[tier].refilled, got);
+    bp_count(&c->slow[index].refilled, got);
     return out[got - 1];
 }
 
-bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
-    bp_bin *bin = &c->bins[tier];
-    bp_depot *d = &c->pool->depots[tier];
+bp_buffer *bp__cache_refill(bp_cache *c, uint32_t index) {
+    bp_bin *bin = &c->bins[index];
+    bp_depot *d = &c->pool->depots[index];
     if (BP_UNLIKELY(c->shut && !bp__idle_over(c->pool))) {
         reopen(c);
     }
-    bp_buffer *b = refill_from_depot(c, bin, tier);
+    bp_buffer *b = refill_from_depot(c, bin, index);
     if (b != NULL) {
         return b;
     }
@@ -226,14 +226,14 @@ bp_buffer *bp__cache_refill(bp_cache *c, uint32_t tier) {
     bin->fresh = b + 1;
     bin->fresh_left--;
     bp__blocks_own(c->pool, d, 1);
-    bp_count(&c->slow[tier].miss, 1); /* before its get, so that who sees that sees this */
+    bp_count(&c->slow[index].miss, 1); /* before its get, so that who sees that sees this */
     return b;
 }
 
 void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
-    uint32_t tier = b->bin;
-    bp_bin *bin = &c->bins[tier];
-    bp_depot *d = &c->pool->depots[tier];
+    uint32_t index = b->bin;
+    bp_bin *bin = &c->bins[index];
+    bp_depot *d = &c->pool->depots[index];
     if (bp__bin_held(bin) < bin->cap) { /* only the fast half may not */
         *bin->top++ = b;
         bp_count_publish(&bin->put, 1);
@@ -241,20 +241,20 @@ void bp__cache_store_slow(bp_cache *c, bp_buffer *b) {
     }
     if (bin->cap == 0) {
         bp__depot_give(c->pool, d, &b, 1);
-        bp_count(&c->slow[tier].flushed, 1);
+        bp_count(&c->slow[index].flushed, 1);
     } else {
         /* The older ones go; the younger are still in the processor's cache. */
         uint32_t held = bp__bin_held(bin);
         uint32_t older = trade_of(held);
         bp__depot_give(c->pool, d, bin->base, older);
-        bp_count(&c->slow[tier].flushed, older);
+        bp_count(&c->slow[index].flushed, older);
         memmove(bin->base, bin->base + older, (held - older) * sizeof *bin->base);
         bin->top = bin->base + (held - older);
         *bin->top++ = b;
     }
     bool bounded = bp_peek(&d->lost) || bp_peek(&d->max_idle) != BP_NO_LIMIT;
     if (BP_UNLIKELY(bounded) && bp__depot_bound(c->pool, d)) { /* this bin may pin slabs */
-        bp__cache_flush_bin(c, tier);
+        bp__cache_flush_bin(c, index);
     }
     keep_bound(c);
     bp_count_publish(&bin->put, 1);

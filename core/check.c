@@ -11,14 +11,14 @@ typedef struct report {
     bool failed;
 } report;
 
-/* Keeps the first broken equation. */
-static bool equal(report *r, const char *what, uint64_t tier, uint64_t left, uint64_t right) {
+/* Keeps the first broken equation; of which depot, or BP_DEPOTS for the pool. */
+static bool equal(report *r, const char *what, uint64_t depot, uint64_t left, uint64_t right) {
     if (left != right && !r->failed) {
         r->failed = true;
         if (r->message != NULL) {
-            (void)snprintf(r->message, r->size, "tier %llu: %s: %llu is not %llu",
-                           (unsigned long long)tier, what, (unsigned long long)left,
-                           (unsigned long long)right);
+            (void)snprintf(r->message, r->size, "%s %llu: %s: %llu is not %llu",
+                           depot == BP_DEPOTS ? "pool, depots" : "depot", (unsigned long long)depot,
+                           what, (unsigned long long)left, (unsigned long long)right);
         }
     }
     return !r->failed;
@@ -81,19 +81,20 @@ static void count_slabs(bp_pool *pool, tally *tallies, report *r) {
     }
 }
 
-/* What the bins of one tier hold, and that each cache's own counters say so. */
-static void count_bins(bp_pool *pool, uint32_t tier, uint64_t *cached, uint64_t *fresh, report *r) {
+/* What the bins of one number hold, and that each cache's own counters say so. */
+static void count_bins(bp_pool *pool, uint32_t index, uint64_t *cached, uint64_t *fresh,
+                       report *r) {
     for (bp_cache *c = pool->caches; c != NULL; c = c->pool_next) {
-        const bp_bin *bin = &c->bins[tier];
-        const struct bp_slow_counts *slow = &c->slow[tier];
+        const bp_bin *bin = &c->bins[index];
+        const struct bp_slow_counts *slow = &c->slow[index];
         uint64_t held = bp__bin_held(bin);
         uint64_t counted = bp_peek(&slow->refilled) + bp_peek(&bin->put) + bp_peek(&slow->miss) -
-                           bp__cache_gets(c, tier) - bp_peek(&slow->flushed);
-        if (bp__cache_counts_locked(c, tier)) {
-            equal(r, "cached = refilled + put + miss - get - flushed", tier, held, counted);
+                           bp__cache_gets(c, index) - bp_peek(&slow->flushed);
+        if (bp__cache_counts_locked(c, index)) {
+            equal(r, "cached = refilled + put + miss - get - flushed", index, held, counted);
         }
-        equal(r, "a bin holds no more than its cap", tier, bp__bin_held(bin) <= bin->cap, 1);
-        equal(r, "NULL lies under a bin's first slot", tier, bin->base[-1] == NULL, 1);
+        equal(r, "a bin holds no more than its cap", index, bp__bin_held(bin) <= bin->cap, 1);
+        equal(r, "NULL lies under a bin's first slot", index, bin->base[-1] == NULL, 1);
         *cached += held;
         *fresh += bin->fresh_left;
     }

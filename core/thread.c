@@ -78,7 +78,7 @@ bool bp__threads_start(void) {
     return done;
 }
 
-/* 32 KiB of which a thread touches the pages of the slots it uses: mapped, not
+/* A page more than 32 KiB, of which a thread touches the pages of the slots it uses: mapped, not
  * allocated, for then the rest costs nothing. */
 static bool thread_begin(void) {
     bp_thread *thread = bp__sys_reserve(sizeof *thread);
