@@ -4,6 +4,7 @@
  *   request   an ngx_http_request_t: of a client, of a timer, or of another phase that runs Lua
  *   tie       a buffer handle that loses one reference when the request it is tied to ends
  *   hold      a reference of a block whose bytes are on nginx's output chain
+ *   guard     the last byte of a send, behind its hold in a buffer that the Lua module minds
  *   ledge     what one request's pool of memory has of ours: its ties and holds. Its address is
  *             the data of one cleanup of that pool, which ends them all
  *
@@ -119,6 +120,7 @@ typedef struct bpl_ledge {
     bpl_tie *ties, *spare_ties;
     bpl_hold *first, *last, *spare_holds; /* in the order in which they were sent */
     const bpl_ngx_request *begun; /* the last that sent: of subrequests each begins by itself */
+    unsigned guards;              /* that were made and not taken, see nginx_guard.c */
 } bpl_ledge;
 
 typedef struct bpl_ngx_counts {
@@ -135,6 +137,11 @@ extern bpl_ngx_counts bpl_ngx_count;
 bpl_ledge *bpl_ledge_of(bpl_ngx_request *r); /* NULL: no memory */
 bool bpl_tie_to(bpl_ledge *ledge, bpl_handle *h);
 bool bpl_tied_to(const bpl_ledge *ledge, const bpl_handle *h);
+
+/* from nginx_guard.c */
+bpl_ngx_chain *bpl_guard_new(bpl_ledge *ledge, void **ctx,
+                             uint8_t byte);                  /* NULL: no more, or no memory */
+void bpl_guard_sent(void **ctx, const bpl_ngx_chain *guard); /* after its output */
 
 /* from nginx_send.c */
 bpl_hold *bpl_hold_new(bpl_ledge *ledge, const bpl_handle *h, uint8_t *from, size_t count);

@@ -62,27 +62,25 @@ bpl_hold *bpl_hold_new(bpl_ledge *ledge, const bpl_handle *h, uint8_t *from, siz
     return hold;
 }
 
-/* What nginx has not sent yet goes to the pool's cleanup, after an error too. */
-static int put_on_chain(lua_State *L, bpl_ngx_request *r, bpl_ledge *ledge, const bpl_handle *h,
-                        uint8_t *from, size_t count) {
-    bpl_hold_sweep(ledge);
-    bpl_ngx_chain *link = bpl_ngx.alloc_chain_link(ledge->pool);
-    bpl_hold *hold = link != NULL ? bpl_hold_new(ledge, h, from, count) : NULL;
-    if (hold == NULL) {
-        return bpl_no_memory(L);
-    }
+/* A hold, and the guard behind it, or NULL. What nginx has not sent yet goes to the pool's cleanup,
+ * after an error too. */
+static bool put_on_chain(lua_State *L, bpl_ngx_request *r, void **ctx, bpl_hold *hold,
+                         bpl_ngx_chain *link, bpl_ngx_chain *guard) {
     link->buf = &hold->buf;
-    link->next = NULL;
+    link->next = guard;
     bpl_ngx_count.sends++;
-    bpl_ngx_count.sent_bytes += count;
-    intptr_t rc = bpl_ngx.send_chain_link(r, r->ctx[bpl_ngx.lua_module->ctx_index], link);
+    bpl_ngx_count.sent_bytes += left(hold);
+    bpl_ngx_count.copied_bytes += guard != NULL;
+    intptr_t rc = bpl_ngx.send_chain_link(r, ctx, link);
     if (rc == NGX_ERROR || rc >= NGX_SPECIAL_RESPONSE) {
         lua_pushnil(L);
         lua_pushliteral(L, "nginx output filter error");
-        return 2;
+        return false;
     }
-    lua_pushboolean(L, true);
-    return 1;
+    if (guard != NULL) {
+        bpl_guard_sent(ctx, guard);
+    }
+    return true;
 }
 
 static bpl_handle *check_buffer(lua_State *L) {
@@ -146,6 +144,34 @@ static int copy(lua_State *L, size_t from, size_t count) {
     return 1;
 }
 
+/* A byte, or none, at the end of a send. */
+static int print_rest(lua_State *L, size_t from, size_t count) {
+    if (count > 0 && !print_bytes(L, from, count)) {
+        return 2;
+    }
+    bpl_ngx_count.copied_bytes += count;
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* At least two bytes, of which the last is copied. Where that can not be the guard, it is printed. */
+static int send_held(lua_State *L, bpl_ngx_request *r, bpl_ledge *ledge, size_t from,
+                     size_t count) {
+    const bpl_handle *h = check_buffer(L);
+    void **ctx = r->ctx[bpl_ngx.lua_module->ctx_index];
+    bpl_hold_sweep(ledge);
+    bpl_ngx_chain *link = bpl_ngx.alloc_chain_link(ledge->pool);
+    bpl_hold *hold = link != NULL ? bpl_hold_new(ledge, h, h->data + from, count - 1) : NULL;
+    if (hold == NULL) {
+        return bpl_no_memory(L);
+    }
+    bpl_ngx_chain *guard = bpl_guard_new(ledge, ctx, h->data[from + count - 1]);
+    if (!put_on_chain(L, r, ctx, hold, link, guard)) {
+        return 2;
+    }
+    return print_rest(L, from + count - 1, guard == NULL ? 1 : 0);
+}
+
 /* send(buf, i, j, ngx.print, least): true, or nil, message. What is shorter than `least`, and all
  * where this nginx is not known, is printed as a string. The buffer is frozen either way, for its
  * bytes may be on their way long after.
@@ -153,7 +179,7 @@ static int copy(lua_State *L, size_t from, size_t count) {
  * ngx.print is called in each send: it knows what can not be asked, whether the phase and the
  * state of the response allow output at all. The first byte of a request's first send goes
  * through it, so that it does what is due before a body: HTTP/1.0, HEAD, headers, and that there
- * is something to flush. */
+ * is something to flush. The last byte of each is the guard. */
 int bpl_nginx_send(lua_State *L) {
     lua_settop(L, 5);
     const bpl_handle *h = check_buffer(L);
@@ -175,9 +201,8 @@ int bpl_nginx_send(lua_State *L) {
     if (from + count > h->length) {
         return bpl_raise(L, "send: the buffer was changed meanwhile");
     }
-    if (count == first) {
-        lua_pushboolean(L, true);
-        return 1;
+    if (count < first + 2) {
+        return print_rest(L, from + first, count - first);
     }
-    return put_on_chain(L, r, ledge, h, h->data + from + first, count - first);
+    return send_held(L, r, ledge, from + first, count - first);
 }

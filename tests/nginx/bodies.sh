@@ -63,6 +63,15 @@ for size in 16384 65536 200000 1048576; do
   done
 done
 
+# The Lua module's own buffers behind ours: the client reads on only when the socket is full.
+seed=${BP_SEED:-$(date +%s)}
+for at in {1..20}; do
+  pieces="pieces?n=1048576&seed=$((seed + at))"
+  same "pieces BP_SEED=$seed+$at" 1048576 "$plain/$pieces"
+  same "pieces slowly BP_SEED=$seed+$at" 1048576 --limit-rate 8m "$plain/$pieces"
+  same "pieces over h2 BP_SEED=$seed+$at" 1048576 --http2 "$h2/$pieces"
+done
+
 same "limit_rate" 1048576 "$plain/limited/send?n=1048576"
 same "limit_rate mixed" 1048576 "$plain/limited/mixed?n=1048576&step=20000&flush=wait"
 same "slow reader" 1048576 --limit-rate 4m "$plain/send?n=1048576"

@@ -72,6 +72,23 @@ function handlers.mixed()
     end
 end
 
+-- In random pieces, short and long, sent or printed, with every kind of flush between them.
+function handlers.pieces()
+    local buf, at, state = body(), 1, number("seed", 1)
+    local function random(n)
+        state = state * 16807 % 2147483647
+        return state % n + 1
+    end
+    local flushes = {function() ngx.flush(false) end, bp.flush, function() bp.flush(false) end, function() ngx.flush(true) end}
+    while at <= #buf do
+        local stop = math.min(#buf, at - 1 + random(({30, 9000, 30000, 120000})[random(4)]))
+        if random(2) == 1 then sent(bp.send(buf, at, stop)) else ngx.print(buf:sub(at, stop)) end
+        at = stop + 1
+        local flush = flushes[random(6)]
+        if flush then flush() end
+    end
+end
+
 -- From slices and a buffer of the request, released at once.
 function handlers.slices()
     local whole = bp.request(#body())

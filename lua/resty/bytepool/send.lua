@@ -34,7 +34,10 @@ end
 ---@return integer|nil ok
 ---@return string? message
 function send.flush(wait)
-    local ok, message = flush(wait)
+    if wait ~= nil and type(wait) ~= "boolean" then
+        error("flush: argument 'wait' must be true or false, got " .. type(wait), 2)
+    end
+    local ok, message = flush(wait or false)
     pending()
     return ok, message
 end
