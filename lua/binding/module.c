@@ -173,6 +173,13 @@ static void set_number(lua_State *L, double value, int table, const char *name) 
 }
 
 /* For bytepool/clib.lua alone: what FFI bodies need to tell a live buffer and a pool. */
+/* moves(buf): how often the handle came to another block. */
+static int l_moves(lua_State *L) {
+    const bpl_handle *h = bpl_to_handle(L, 1);
+    lua_pushinteger(L, h != NULL ? (lua_Integer)h->moves : 0);
+    return 1;
+}
+
 /* Of this thread: what bounds the work of one is not another's. */
 static int l_processor_seconds(lua_State *L) {
     lua_pushnumber(L, (lua_Number)bpl_processor_seconds());
@@ -200,6 +207,7 @@ static void push_internals(lua_State *L) {
                                       {"trace_new", bpl_trace_new},
                                       {"quota_text", bpl_quota_text},
                                       {"processor_seconds", l_processor_seconds},
+                                      {"moves", l_moves},
                                       {NULL, NULL}};
     set_functions(L, blanks);
 }

@@ -79,7 +79,8 @@ function handlers.pieces()
         state = state * 16807 % 2147483647
         return state % n + 1
     end
-    local flushes = {function() ngx.flush(false) end, bp.flush, function() bp.flush(false) end, function() ngx.flush(true) end}
+    local flushes = {bp.flush, function() bp.flush(false) end, function() ngx.flush(false) end,
+        function() ngx.flush(true) end}
     while at <= #buf do
         local stop = math.min(#buf, at - 1 + random(({30, 9000, 30000, 120000})[random(4)]))
         if random(2) == 1 then sent(bp.send(buf, at, stop)) else ngx.print(buf:sub(at, stop)) end
@@ -174,12 +175,29 @@ function handlers.threads()
 end
 
 function handlers.serve()
-    local etag = ngx.var.arg_etag or true
+    local etag, kind = ngx.var.arg_etag or true, "application/x-test"
     if etag == "none" then etag = nil end
+    if ngx.var.arg_type == "default" then kind = nil end
     bp.serve(body(), {
-        type = "application/x-test", etag = etag,
+        type = kind, etag = etag,
         last_modified = number("modified"), ranges = ngx.var.arg_ranges ~= "off",
     })
+end
+
+-- What of it a page gets that is put together of parts.
+function handlers.part()
+    local part = ngx.location.capture("/serve?n=" .. ngx.var.arg_n)
+    ngx.print(part.status, " ", #part.body)
+end
+
+-- One handle with one version's bytes after another.
+function handlers.versions()
+    local page = bp.request(9)
+    page:set_string(1, "version 1")
+    for version = 1, 3 do
+        page:unshare():set_string(9, tostring(version)):freeze()
+        ngx.say(require("resty.bytepool.serve").etag_of(page))
+    end
 end
 
 -- ---- ways to send one shared body, for the bench -------------------------------

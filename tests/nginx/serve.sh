@@ -89,6 +89,15 @@ both "200:0-$last" "$q" -H "Range: bytes=5-9" -H "If-Range: W/$etag"
 both "200:0-$last" "$q" -H "Range: bytes=5-9" -H "If-Range: $before"
 both 304 "$q" -H "Range: bytes=5-9" -H "If-None-Match: $etag"
 
+answer "200:0-$last" "$q" -H "Range: bytes=5-9" -H "If-Range: \"other\", $etag"
+
+# A part of a page that is put together is none of what the client asks for.
+for header in "Range: bytes=0-9" "If-None-Match: $etag"; do
+  equal "subrequest, $header" "$(curl -sS -H "$header" "http://127.0.0.1:$port/part?n=65536")" "200 65536"
+done
+equal "versions" "$(curl -sS "http://127.0.0.1:$port/versions")" \
+  "$(for n in 1 2 3; do echo "\"$(printf 'version %d' $n | md5sum | cut -d' ' -f1)\""; done)"
+
 # An empty body.
 file=$dir/body-0
 curl -sS -D "$dir/head" "http://127.0.0.1:$port/serve?n=0" >"$dir/out"
@@ -114,6 +123,9 @@ for parts in "0-9 20000-49999 -5" "0-0 65535-65535" "100-16000 16001-40000"; do
 LUA
   )" true
 done
+
+curl -sS -H "Range: bytes=0-9,20-29" "http://127.0.0.1:$port/serve?$q&type=default" >"$dir/out"
+equal "type of the location" "$(grep -ac "^Content-Type: application/x-default" "$dir/out")" 2
 
 all_given_back serve
 log_is_clean

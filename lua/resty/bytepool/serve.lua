@@ -2,15 +2,19 @@
 --
 -- Private to resty.bytepool, whose function this is.
 
+local core = require "bytepool.core"
 local ffi = require "ffi"
 local options = require "bytepool.options"
 local ranges = require "resty.bytepool.ranges"
 local request = require "resty.bytepool.request"
 local send = require "resty.bytepool.send"
+local get_request = require("resty.core.base").get_request
 require "resty.core.hash" -- declares ngx_http_lua_ffi_md5
 
 local ngx = ngx
 local C = ffi.C
+local moves = core.internals.moves
+ffi.cdef "intptr_t ngx_http_set_content_type(void *r);"
 
 ---@class resty.bytepool
 local serve = {}
@@ -24,16 +28,17 @@ local schema = {
 
 -- ---- entity tags --------------------------------------------------------------
 
--- What was reckoned before: a frozen buffer's bytes stay, only its ends can come closer.
+-- What was reckoned before: a frozen buffer's bytes stay until it has another block, only its ends can come closer.
 local known = setmetatable({}, {__mode = "k"})
 local digest = ffi.new "unsigned char[32]" -- in hexadecimal
 
-local function strong_etag(buf)
+--- The strong entity tag of a frozen buffer's bytes. For tests.
+function serve.etag_of(buf)
     local of = known[buf]
-    if not of or of.length ~= #buf then
+    if not of or of.length ~= #buf or of.moves ~= moves(buf) then
         local data, length = buf:ref()
         C.ngx_http_lua_ffi_md5(data, length, digest)
-        of = {length = #buf, etag = '"' .. ffi.string(digest, 32) .. '"'}
+        of = {length = #buf, moves = moves(buf), etag = '"' .. ffi.string(digest, 32) .. '"'}
         known[buf] = of
     end
     return of.etag
@@ -53,7 +58,7 @@ local function check(buf, given)
         error(("serve: option 'etag' can not be an entity tag: %s"):format(options.quote(values.etag)), 3)
     end
     buf:freeze()
-    return values, computed and strong_etag(buf) or etag
+    return values, computed and serve.etag_of(buf) or etag
 end
 
 -- ---- conditions ------------------------------------------------------------------
@@ -81,14 +86,16 @@ end
 -- Whether the client's earlier part is of this very body.
 local function same_as_before(if_range, etag, modified)
     if not if_range then return true end
-    if if_range:find '"' then return if_range:sub(1, 2) ~= "W/" and ranges.names(if_range, etag, true) end
+    if if_range:find '"' then return etag ~= nil and etag:sub(1, 2) ~= "W/" and if_range == etag end
     return modified ~= nil and date_of(if_range) == modified
 end
 
 local looked_at = {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"}
 
--- A header of several lines comes as a table.
+-- A header of several lines comes as a table. A subrequest has the headers of its main request, which ask for
+-- something else.
 local function request_headers()
+    if ngx.is_subrequest then return {} end
     local headers = ngx.req.get_headers(0)
     local list = {}
     for _, name in ipairs(looked_at) do
@@ -139,6 +146,12 @@ local function multipart(buf, list, kind)
     return true, 206
 end
 
+-- What the location says, which nginx looks up as it sends the headers.
+local function own_type()
+    if not ngx.header["Content-Type"] then pcall(function() return C.ngx_http_set_content_type(get_request()) end) end
+    return ngx.header["Content-Type"] or "application/octet-stream"
+end
+
 local function whole(buf)
     ngx.header["Content-Length"] = #buf
     if ngx.req.get_method() == "HEAD" or #buf == 0 then return without_body(ngx.status, #buf) end
@@ -155,7 +168,7 @@ end
 --- Answers with a buffer: 200, 206 (one range, or up to 16 as multipart/byteranges), 304, 412 or 416 as the
 -- request's conditions want, with Content-Length, ETag, Last-Modified and Accept-Ranges; HEAD gets the
 -- headers. The bytes go as `send` sends them. Other headers are to be set before; with another status
--- than 200 set before, conditions and ranges are not looked at.
+-- than 200 set before, and in a subrequest, conditions and ranges are not looked at.
 ---@param buf bytepool.Buffer
 ---@param given? bytepool.ServeOptions
 ---@return boolean|nil ok
@@ -185,7 +198,7 @@ function serve.serve(buf, given)
         return without_body(416, 0)
     end
     if #list > 1 then
-        return multipart(buf, list, values.type or ngx.header["Content-Type"] or "application/octet-stream")
+        return multipart(buf, list, values.type or own_type())
     end
     local i, j = list[1][1], list[1][2]
     ngx.status = 206
