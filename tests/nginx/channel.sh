@@ -108,6 +108,16 @@ equal "wait: no room in time" "$(get -d 3 "$plain/publish" -w '%{http_code}')" "
 503"
 finish
 
+get "$plain/open?queue=1&policy=wait&timeout=20"
+take b "nap=4&n=1"
+for i in 1 2; do publish "$i"; done
+curl -s --max-time 10 -o "$dir/out" -w '%{http_code} %{time_total}' -d 3 "$plain/publish" >"$dir/third" & third=$!
+sleep 0.5
+get "$plain/open?queue=1"
+wait $third
+holds "wait: another policy ends it" awk '{ exit !($1 == 200 && $2 < 2) }' "$dir/third"
+finish
+
 get "$plain/open?queue=100&bytes=2500"
 take a "nap=0.3&n=2"
 for i in 1 2 3 4; do publish "$(printf '%01000d' $i)"; done

@@ -99,6 +99,16 @@ function handlers.fetch()
     bp.send(buf)
 end
 
+-- The first line of another server's answer, of ?max bytes.
+function handlers.line()
+    local sock = ngx.socket.tcp()
+    assert(sock:connect("127.0.0.1", ngx.var.server_port))
+    assert(sock:send("GET /bytes?n=0 HTTP/1.1\r\nHost: x\r\n\r\n"))
+    local buf, message = bp.receive(sock, "*l", {max = number "max"})
+    ngx.print(buf and buf:tostring() or message)
+    sock:close()
+end
+
 function handlers.bytes()
     local n = number "n"
     ngx.header.content_length = n
@@ -192,6 +202,14 @@ function handlers.errors()
     try(bp.pool, "no such")
     try(bp.init, {5, 4})
     try(bp.init, {1024}, 5)
+    try(bp.pool, {})
+    try(bp.body, {pool = "none"})
+    try(bp.request, -1)
+    try(bp.flush, 5)
+    try(bp.receive, function() return 5 end, 10)
+    try(bp.receive_into, bp.request(1):freeze(), function() end, 5)
+    try(bp.channel("c").subscribe)
+    try(bp.channel("c"):subscribe().next, {})
     try(bp.init, {1024}, "x", {intervall = 5})
     try(bp.body, {max = "x"})
     try(bp.receive, 5, 5)
@@ -201,6 +219,7 @@ function handlers.errors()
     try(bp.channel, "c", {policy = "other"})
     try(bp.channel("c").publish, bp.channel "c", 5)
     try(bp.metrics, {every = true})
+    bp.channel("c"):close()
     ngx.say(tostring(select(2, bp.init("no-such-file.lua"))))
     ngx.say(tostring(select(2, bp.init({tiers = {1024}, zero = "get"}))))
 end

@@ -36,11 +36,15 @@ sleep 0.5
 holds "ticks" test "$(get "$plain/ticks")" -ge 2
 
 errors=$(get "$plain/errors")
-equal "lines of errors" "$(wc -l <<<"$errors")" 14
+equal "lines of errors" "$(wc -l <<<"$errors")" 22
 for text in 'pool: no pool has the name "no such"' 'init: tiers\[2\]: expected a size above 5, got 4' "init: argument 'name' must be" \
   "init: unknown option 'intervall'" "body: option 'max' must be" "receive: argument 'sock' must be a cosocket" \
   "receive: argument 'size' must be a number of bytes or a pattern, got -1" "receive_into: argument 'buf' must be" \
   "channel: argument 'name'" "channel: option 'policy'" "publish: argument 'chunk' must be" "metrics: unknown option 'every'" \
+  "pool: argument 'name' must be a non-empty string, got table" 'body: no pool has the name "none"' \
+  "request: argument 'n' must be a whole number" "flush: argument 'wait' must be true or false" \
+  "receive: the function must give a string or nil, got number" "receive_into: buffer is frozen" \
+  "subscribe: self must be a channel, got nil" "next: self must be a subscriber, got table" \
   'no-such-file.lua: No such file' 'pool "default": zero: is fixed when a pool is made'; do
   equal "an error says $text" "$(grep -c "^$text" <<<"$errors")" 1
 done
@@ -98,6 +102,9 @@ for size in 0 1 65536 300000 2000000; do
 done
 equal "into another" "$(get "$plain/fetch?from=/bytes?n=300000&into=1" | tr -d '<>' | md5sum)" "$(bs 300000)"
 equal "above max" "$(get "$plain/fetch?from=/bytes?n=300000&max=299999")" "error: too large"
+equal "a line" "$(get "$plain/line")" "HTTP/1.1 200 OK"
+equal "a line of max bytes" "$(get "$plain/line?max=15")" "HTTP/1.1 200 OK"
+equal "a longer line" "$(get "$plain/line?max=14") $(get "$plain/line?max=0")" "too large too large"
 equal "less than asked for" "$(get "$plain/fetch?from=/bytes?n=300000&size=300001")" "error: closed"
 
 # ---- from request to request ---------------------------------------------------------

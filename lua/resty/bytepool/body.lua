@@ -31,7 +31,7 @@ local function check(method, given)
     if not values then error(fault, 3) end
     local pool, message = values.pool, nil
     if pool == nil or type(pool) == "string" then
-        pool, message = worker.pool(pool)
+        pool, message = worker.pool_for(method, pool)
     elseif kind_of(pool) ~= "pool" then
         error(("%s: pool: expected a pool or its name, got %s"):format(method, kind_of(pool) or type(pool)), 3)
     end
@@ -101,12 +101,16 @@ end
 
 -- ---- sockets -----------------------------------------------------------------------
 
--- Puts strings that next_piece gives until it gives none; what it says then.
-local function fill(buf, next_piece, room)
+-- Puts strings that next_piece gives until it gives none; what it says then. Raises with the line of the caller's
+-- caller.
+local function fill(method, buf, next_piece, room)
     local before = #buf
     while #buf - before < room do
         local data, why, partial = next_piece(math.min(PIECE, room - (#buf - before)))
         local piece = data or partial
+        if piece and type(piece) ~= "string" then
+            error(("%s: the function must give a string or nil, got %s"):format(method, type(piece)), 3)
+        end
         if piece and #piece > 0 then
             if #piece > room - (#buf - before) then return TOO_LARGE end
             local put, message = buf:put(piece)
@@ -150,15 +154,38 @@ function body.receive_into(buf, sock, n)
     request.check("receive_into", buf)
     check_size("receive_into", n)
     local read, before = reader_of("receive_into", sock), #buf
-    if n then buf:reserve(n) end
-    local why = fill(buf, read, n or math.huge)
+    local ran, fault = pcall(buf.reserve, buf, n or 0)
+    if not ran then error((tostring(fault):gsub("^reserve", "receive_into")), 2) end
+    local why = fill("receive_into", buf, read, n or math.huge)
     local got = #buf - before
     if why and not (n == nil and is_end(why)) then return nil, why, got end
     return got
 end
 
--- A line, or what another pattern of the cosocket gives: one string, and so short.
+-- A line of at most so many bytes: a longer one is not read to its end.
+local function receive_line(sock, most, pool)
+    local read = sock:receiveuntil "\n"
+    local buf, message = request.own("receive", pool:builder(0))
+    if not buf then return nil, message end
+    while true do
+        local piece, why = read(math.min(PIECE, most + 2 - #buf))
+        if not piece and why then return failed(buf, why) end
+        if not piece then break end
+        local put, fault = buf:put(piece)
+        if not put then return failed(buf, fault) end
+        if #buf > most + 1 then return failed(buf, TOO_LARGE) end
+    end
+    if #buf > 0 and buf:byte(-1) == 13 then buf:resize(#buf - 1) end
+    if #buf > most then return failed(buf, TOO_LARGE) end
+    return buf
+end
+
+-- What a pattern of the cosocket gives.
 local function receive_pattern(sock, pattern, most, pool)
+    local is_line = pattern == "*l" or pattern == "l"
+    if is_line and most < math.huge and type(sock.receiveuntil) == "function" then
+        return receive_line(sock, most, pool)
+    end
     local data, why = sock:receive(pattern)
     if not data then return nil, why end
     if #data > most then return nil, TOO_LARGE end
@@ -192,10 +219,10 @@ function body.receive(sock, size, given)
     local why
     if all then
         -- One byte more than may come tells that there is more.
-        why = fill(buf, read, most + 1)
+        why = fill("receive", buf, read, most + 1)
         if #buf > most then return failed(buf, TOO_LARGE) end
     else
-        why = fill(buf, read, size)
+        why = fill("receive", buf, read, size)
     end
     if why and not (all and is_end(why)) then return failed(buf, why) end
     return buf

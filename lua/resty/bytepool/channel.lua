@@ -36,12 +36,18 @@ end
 local channel = {}
 channel.__index = channel
 
--- The publisher waits, in turns: of a subscriber that has gone nobody may tell.
+local function check_self(method, self)
+    if getmetatable(self) ~= channel then
+        error(("%s: self must be a channel, got %s"):format(method, kind_of(self) or type(self)), 3)
+    end
+end
+
+-- The publisher waits, in turns: of a subscriber that has gone nobody may tell. Another policy ends it as room does.
 local function await_room(c, size)
     ngx.update_time()
-    local until_when = ngx.now() + c.timeout
-    while not row.has_room(c, size) and not c.closed do
-        local left = until_when - ngx.now()
+    local began = ngx.now()
+    while c.policy == "wait" and not row.has_room(c, size) and not c.closed do
+        local left = began + c.timeout - ngx.now()
         if left <= 0 then
             c.counts.timeouts = c.counts.timeouts + 1
             return nil, "timeout"
@@ -90,9 +96,11 @@ end
 -- Makes room for a buffer by the channel's policy, and gives it back; nil and a message, and the buffer released, where
 -- there is none in time.
 local function make_room(c, buf, size)
-    row.sweep(c)
-    if row.has_room(c, size) then return buf end
-    if c.policy == "wait" then return wait_for_room(c, buf, size) end
+    if c.policy == "wait" then
+        local message
+        buf, message = wait_for_room(c, buf, size)
+        if not buf then return nil, message end
+    end
     local drop = c.policy == "drop_subscriber" and drop_slowest or row.drop_first
     while not row.has_room(c, size) do drop(c) end
     return buf
@@ -104,6 +112,7 @@ end
 ---@return integer|nil subscribers
 ---@return string? message "closed"; of the policy "wait" "timeout", or why it can not wait; no memory for the string
 function channel:publish(chunk)
+    check_self("publish", self)
     local buf, message
     if type(chunk) == "string" then
         buf, message = from_string(chunk)
@@ -119,6 +128,7 @@ function channel:publish(chunk)
         buf:release()
         return nil, "closed"
     end
+    row.sweep(self)
     local counts, size = self.counts, #buf
     if not row.has_room(self, size) then
         buf, message = make_room(self, buf, size)
@@ -140,6 +150,7 @@ end
 ---@return bytepool.Subscriber|nil sub
 ---@return string? message "closed", no memory, or in a finalizer, see `request`
 function channel:subscribe()
+    check_self("subscribe", self)
     if self.closed then return nil, "closed" end
     if not self.life then
         local life, message = from_string ""
@@ -151,6 +162,7 @@ end
 
 --- Ends the channel: subscribers get what they have not got yet, and then "closed". The name is free again.
 function channel:close()
+    check_self("close", self)
     if self.closed then return end
     self.closed = true
     if channels[self.name] == self then channels[self.name] = nil end
@@ -177,6 +189,7 @@ end
 --- Counts of the name, also before this channel was made anew, and what is now.
 ---@return bytepool.ChannelStats
 function channel:stats()
+    check_self("stats", self)
     row.sweep(self)
     local stats = {}
     for name, count in pairs(self.counts) do stats[name] = count end
@@ -227,6 +240,7 @@ function module.channel(name, given)
     c.queue, c.queue_bytes = values.queue, values.queue_bytes or math.huge
     c.policy, c.timeout = values.policy, values.timeout
     row.tidy(c)
+    row.wake_writers(c) -- who waits by what was before
     return c
 end
 

@@ -5,7 +5,7 @@
 local bytepool = require "bytepool"
 local core = require "bytepool.core"
 
-local keep_in_core = core.nginx.keep
+local keep_in_core, get_buffer = core.nginx.keep, core.pool_methods.get_buffer
 
 ---@class resty.bytepool
 local request = {}
@@ -84,8 +84,9 @@ end
 function request.request(n, tag)
     local pool, message = require "resty.bytepool".pool()
     if not pool then return nil, message end
-    local buf, silent
-    buf, message = pool:get_buffer(n, tag)
+    local ran, buf, silent
+    ran, buf, message = pcall(get_buffer, pool, n, tag)
+    if not ran then error((tostring(buf):gsub("^get_buffer", "request")), 2) end
     if not buf then return nil, message end
     message, silent = refusal(buf, "request")
     if message then

@@ -16,6 +16,12 @@ local LONG = 60 -- seconds of one wait where there is no limit to it: then it is
 local subscriber = {}
 subscriber.__index = subscriber
 
+local function check_self(method, self)
+    if getmetatable(self) ~= subscriber then
+        error(("%s: self must be a subscriber, got %s"):format(method, type(self)), 3)
+    end
+end
+
 -- The next chunk that is there; nil.
 local function look(sub)
     local c = sub.channel
@@ -75,6 +81,7 @@ end
 ---@return string? message "timeout"; "closed" of a channel that was closed and has no more for this one; "dropped" of
 --- a subscriber that was too slow for its channel; in a finalizer, see `request`
 function subscriber:next(timeout)
+    check_self("next", self)
     check_seconds("next", "timeout", timeout)
     local chunk, why = await(self.sub, timeout)
     if not chunk then return nil, why end
@@ -90,6 +97,7 @@ end
 ---@return boolean|nil ok true where the channel was closed and all was sent
 ---@return string? message "timeout", "dropped", or why the client can not be sent to
 function subscriber:stream(timeout)
+    check_self("stream", self)
     check_seconds("stream", "timeout", timeout)
     local send = require "resty.bytepool.send"
     ngx.send_headers() -- before there is anything to say
@@ -114,10 +122,16 @@ end
 
 --- How many chunks it missed for being slow.
 ---@return integer
-function subscriber:missed() return self.sub.dropped end
+function subscriber:missed()
+    check_self("missed", self)
+    return self.sub.dropped
+end
 
 --- Ends the subscription. Happens by itself when its request ends.
-function subscriber:close() row.leave(self.sub, "closed") end
+function subscriber:close()
+    check_self("close", self)
+    row.leave(self.sub, "closed")
+end
 
 -- The request that runs, as a subscriber of channel c, whose buffer `life` tells when the request has ended.
 ---@return bytepool.Subscriber|nil sub

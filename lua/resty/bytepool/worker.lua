@@ -152,14 +152,18 @@ function worker.init(config, name, given)
     return pool
 end
 
-local function find(name)
+local function find(method, name, level)
+    if type(name) ~= "string" or name == "" then
+        local got = options.show(name, true)
+        error(("%s: argument 'name' must be a non-empty string, got %s"):format(method, got), level)
+    end
     local pool, message = known[name], nil
     if kind_of(pool) ~= "pool" then
         pool = bytepool.open(name)
         if not pool and name == DEFAULT then pool, message = bytepool.default() end
         if not pool then
             if message then return nil, message end
-            error(("pool: no pool has the name %s: init makes it"):format(options.show(name, true)), 3)
+            error(("%s: no pool has the name %s: init makes it"):format(method, options.show(name, true)), level)
         end
         known[name] = pool
     end
@@ -173,9 +177,22 @@ end
 ---@return bytepool.Pool|nil pool
 ---@return string? message out of memory
 function worker.pool(name)
-    local pool = ready[name or DEFAULT]
+    if name == nil then name = DEFAULT end
+    local pool = ready[name]
     if pool then return pool end
-    local found, message = find(name or DEFAULT)
+    local found, message = find("pool", name, 3)
+    return found, message
+end
+
+--- The same for another part: raises with the line of the caller's caller's caller.
+---@param method string
+---@param name? string
+---@return bytepool.Pool|nil pool
+---@return string? message
+function worker.pool_for(method, name)
+    if name == nil then name = DEFAULT end
+    if ready[name] then return ready[name] end
+    local found, message = find(method, name, 5)
     return found, message
 end
 
