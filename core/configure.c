@@ -172,8 +172,10 @@ void bp__settings_first(bp_pool *pool, const bp_settings *s) {
 
 /* ---- the change --------------------------------------------------------------- */
 
-/* What the table lost, and what new bounds have no room for, goes back. */
+/* What the table lost, and what new bounds have no room for, goes back: with what this thread's
+ * cache held, as other threads do in their next slow half. */
 static void give_back(bp_pool *pool) {
+    bp__cache_drop_stale(pool);
     uint32_t bins = bp_peek(&pool->bins);
     for (uint32_t i = 0; i < bins; i++) {
         (void)bp__depot_bound(pool, &pool->depots[i]);

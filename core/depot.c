@@ -103,6 +103,18 @@ void bp__chain_give(bp_pool *pool, uint32_t chain) {
     }
 }
 
+BP_INLINE uint32_t lowest_bit(uint64_t word) {
+#if defined(__GNUC__)
+    return (uint32_t)__builtin_ctzll(word);
+#else
+    uint32_t bit = 0;
+    for (; (word & 1) == 0; word >>= 1) {
+        bit++;
+    }
+    return bit;
+#endif
+}
+
 /* Moves set bits of one slab to out; returns how many. */
 static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s, bp_buffer **out,
                           uint32_t n) {
@@ -113,7 +125,7 @@ static uint32_t take_from(bp_pool *pool, bp_depot *d, uint32_t slab, bp_slab *s,
     uint32_t word = s->hint;
     for (uint64_t set = bits[word]; got < most; set = bits[++word]) {
         for (; set != 0 && got < most; set &= set - 1) {
-            out[got++] = first + word * 64 + (uint32_t)__builtin_ctzll(set);
+            out[got++] = first + word * 64 + lowest_bit(set);
         }
         bits[word] = set;
         if (got == most) {

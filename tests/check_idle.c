@@ -259,6 +259,23 @@ START_TEST(shrink_leaves_its_share_where_other_threads_follow) {
 }
 END_TEST
 
+/* Also for what the cache of the thread that makes the change holds. */
+START_TEST(a_lower_bound_counts_at_once) {
+    bp_pool *pool = pool_of(sizes, COUNT_OF(sizes), 64 * MIB);
+    burst(pool, 4096, 200 * 4096, NULL);
+    ck_assert_uint_eq(stats_of(pool).idle_bytes, 200 * 4096);
+    bp_options o;
+    bp_options_init(&o);
+    o.tiers = sizes;
+    o.tier_count = COUNT_OF(sizes);
+    o.max_idle = 0;
+    ck_assert_int_eq(bp_pool_configure(pool, &o, false, NULL), BP_OK);
+    ck_assert_uint_eq(stats_of(pool).idle_bytes, 0);
+    ASSERT_POOL(pool);
+    bp_pool_destroy(pool);
+}
+END_TEST
+
 static atomic_uint_least64_t given; /* what shrinks returned */
 
 /* The shrinks of one thread: a burst, of which half may stay. */
@@ -346,6 +363,7 @@ int main(void) {
     else printf("idle: a GiB skipped, the process's memory is not observable here\n");
     tcase_add_test(tc, shrink_leaves_its_share_where_other_threads_follow);
     tcase_add_test(tc, shrinks_of_several_threads_count_nothing_twice);
+    tcase_add_test(tc, a_lower_bound_counts_at_once);
     tcase_add_test(tc, trim_beside_live_blocks);
     tcase_add_test(tc, trimmed_slabs_serve_other_tiers);
     return run_suite(suite);
