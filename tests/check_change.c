@@ -212,6 +212,16 @@ START_TEST(more_changes_than_slots) {
 }
 END_TEST
 
+/* Sleeps with a cache. */
+static void *hold_one(void *arg) {
+    bp_pool *pool = arg;
+    bp_buffer *b = bp_buffer_get(pool, 10);
+    size_t wrong = b == NULL || bp_buffer_release(pool, b) != BP_OK;
+    asleep++;
+    while (!atomic_load(&wake)) usleep(500);
+    return failures(wrong);
+}
+
 /* All slots taken: a change is refused as a whole, and is not when one is free again. */
 START_TEST(no_slot_is_free) {
     static bp_pool *all[BP_MAX_POOLS];
@@ -229,14 +239,20 @@ START_TEST(no_slot_is_free) {
     ck_assert_uint_gt(strlen(e.message), 10);
     ck_assert_int_eq(bp_pool_rollback(all[7], false, NULL), BP_ERR_ARG);
     ASSERT_UNCHANGED(all[7], before);
+    pthread_t id;
+    start(&id, hold_one, all[7]);
+    while (atomic_load(&asleep) != 1) usleep(500);
     bp_pool_destroy(all[9]);
-    for (int i = 0; i < 50; i++) {
-        /* The thread's cache keeps a slot until it takes the change up. */
-        ck_assert_int_eq(bp_pool_configure(all[7], &o, false, NULL), BP_OK);
-        ck_assert_int_eq(bp_pool_configure(all[8], &o, false, NULL), BP_ERR_LIMIT);
+    /* That thread's cache keeps a slot until it takes the change up, or ends. */
+    ck_assert_int_eq(bp_pool_configure(all[7], &o, false, NULL), BP_OK);
+    ck_assert_int_eq(bp_pool_configure(all[8], &o, false, NULL), BP_ERR_LIMIT);
+    atomic_store(&wake, 1);
+    ck_assert_uint_eq(finish(id), 0);
+    for (int i = 0; i < 50; i++) { /* the cache of the thread that makes the change keeps none */
+        ck_assert_int_eq(bp_pool_configure(all[8], &o, false, NULL), BP_OK);
         give(all[7], b);
         b = got(all[7], 10);
-        ck_assert_int_eq(bp_pool_configure(all[8], &o, false, NULL), BP_OK);
+        ck_assert_int_eq(bp_pool_configure(all[7], &o, false, NULL), BP_OK);
     }
     give(all[7], b);
     for (size_t i = 0; i < count; i++)

@@ -125,13 +125,14 @@ end
 
 -- ---- applying ------------------------------------------------------------------
 
--- Makes a change with `act`, one of the core's. Its parts and its level follow; what they replace is for a
--- rollback, and all made before, with a place in `own`.
-local function make(pool, act, dry_run, parts, level, report)
+-- Makes a change, `to` nil: back. Its parts and its level follow; what they replace is for a rollback, and all made
+-- before, with a place in `own`.
+local function make(pool, to, dry_run, parts, level, report)
     local own = change.own(pool)
     local undo = {parts = own.parts or DEFAULT, leaks = leak_level(pool), generation = report.generation}
     own.parts, own.undo = own.parts or DEFAULT, own.undo or false
-    local done, message = act()
+    local done, message
+    if to then done, message = core.configure(pool, to, dry_run) else done, message = core.rollback(pool, dry_run) end
     if not done then return nil, message end
     if not dry_run then
         own.undo = undo
@@ -143,7 +144,7 @@ end
 
 local function apply(pool, from, to, dry_run)
     local report, parts = report_of(pool, from, to, dry_run), change.parts(pool, to)
-    return make(pool, function() return core.configure(pool, to, dry_run) end, dry_run, parts, to.leaks, report)
+    return make(pool, to, dry_run, parts, to.leaks, report)
 end
 
 --- Gives the pool other tiers, all else stays: for what bytepool itself changes.
@@ -245,7 +246,7 @@ function methods.rollback(pool, given)
     local parts = change.parts(pool, back.parts)
     to.on_tick, to.adaptive, to.pressure, to.leaks = parts.on_tick, parts.adaptive, parts.pressure, back.leaks
     local report = report_of(pool, from, to, dry_run)
-    return make(pool, function() return core.rollback(pool, dry_run) end, dry_run, parts, back.leaks, report)
+    return make(pool, nil, dry_run, parts, back.leaks, report)
 end
 
 function methods.settings(pool)
