@@ -61,6 +61,7 @@ typedef struct bpl_sandbox {
     /* of the outermost call under way */
     uint64_t ran;
     double deadline;
+    int64_t tick;     /* of the system's clock, when the deadline was last looked at */
     const char *over; /* which limit was met: sticks until the call is over */
     bool refused;     /* memory */
 
