@@ -1,5 +1,6 @@
 -- The scenes of nomem.c: what makes, shares, builds and reports buffers. A scene of thousands of requests has only
--- each `every`-th refused.
+-- each `every`-th refused. `late` is what bytepool loads when it is asked for, and the scene before: to parse a file
+-- takes thousands more.
 -- `watch` is the host's; each pool is handed to it.
 local watch, keep = rawget(_G, "watch"), rawget(_G, "keep")
 local bytepool, pool, objects, raw
@@ -260,7 +261,7 @@ local scenes = {
     kept:release()
     assert(not ok)
   end },
-  { "load_config", function()
+  { "load_config", late = { "config" }, function()
     local config, message = bytepool.load_config [[
       return { tiers = policy.merge({ 100 }, function() return { 200, "1KiB" } end), limits = { idle = "1MiB" },
         region_size = "8MiB",
@@ -277,7 +278,7 @@ local scenes = {
     watch(p)
     p:close()
   end },
-  { "configure", every = 3, function()
+  { "configure", every = 3, late = { "config", "policy" }, function()
     local p = new()
     local buf = p:get_buffer(4000)
     local plan = assert(p:configure({ 200, 5000 }, { dry_run = true }))
@@ -290,7 +291,7 @@ local scenes = {
     buf:release()
     p:close()
   end },
-  { "tick", every = 3, function()
+  { "tick", every = 3, late = { "config", "policy.adaptive" }, function()
     local calls = 0
     local p = bytepool.new_pools { tiers = sizes, region_size = 8 * 2 ^ 20, recent = { size = 20 },
       limits = { decay = "1s", pressure = function() return 1 end },
@@ -306,14 +307,14 @@ local scenes = {
     assert(calls == 1 and done.retuned and p:shrink(0))
     p:close()
   end },
-  { "policies", every = 3, function()
+  { "policies", every = 3, late = { "policy", "policy.fit" }, function()
     local policy = bytepool.policy
     local fit = policy.fit({ 10, 20, 20, 4000 }, 2)
     assert(#policy.sizes(fit) == 2)
     assert(#policy.sizes(policy.cap(policy.merge(policy.power_of_two { from = 64, to = 4096 },
       policy.geometric { from = 10, to = 1000, ratio = 2 }), 6)) == 6)
   end },
-  { "reports", every = 13, function()
+  { "reports", every = 13, late = { "report.delta", "report.exposition", "report.statsd" }, function()
     local report, before = bytepool.report, pool:get_pool_stats()
     pool:get_buffer(1):release()
     local now = pool:get_pool_stats()
@@ -347,16 +348,12 @@ for i, scene in ipairs(scenes) do script.names[i] = scene[1] end
 -- compiled meanwhile goes too: the compiler, off or not, records what follows a trace's exit.
 local jit = rawget(_G, "jit")
 
--- What bytepool loads when it is asked for: to parse a file takes thousands of requests.
-local late = { "config", "policy", "policy.adaptive", "policy.fit", "policy.traffic", "report.delta",
-  "report.exposition", "report.statsd" }
-
 function script.prepare(i)
   pcall(require, "ffi")
   if i == 0 or scenes[i][1] == "require" then return end
   bytepool = require "bytepool"
   raw = try_raw()
-  for _, name in ipairs(late) do require("bytepool." .. name) end
+  for _, name in ipairs(scenes[i].late or {}) do require("bytepool." .. name) end
   pool = new()
   objects = bytepool.new_pool(function() return {} end)
   if jit then
