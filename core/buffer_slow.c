@@ -159,16 +159,17 @@ int bp__release_dead(bp_pool *pool) {
  * of a closed pool exactly one frees it. */
 static void release_uncached(bp_pool *pool, bp_buffer *b) {
     bp_depot *d = b->bin == BP_BIN_NONE ? NULL : &pool->depots[b->bin];
+    bool closed = bp_peek(&pool->slot) == 0;
     if (d == NULL) {
         bp__alone_free(pool, b);
     } else {
         bp__depot_give(pool, d, &b, 1);
-        (void)bp__depot_bound(pool, d);
-        bp__idle_shrink(pool);
-    }
-    bool closed = bp_peek(&pool->slot) == 0;
-    if (closed && d != NULL) {
-        (void)bp__depot_trim(pool, d); /* nobody gets from it any more */
+        if (closed) {
+            (void)bp__depot_trim(pool, d); /* nobody gets from it any more */
+        } else {
+            (void)bp__depot_bound(pool, d);
+            bp__idle_shrink(pool);
+        }
     }
     pthread_mutex_lock(&bp__registry);
     if (d == NULL) {

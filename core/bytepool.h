@@ -206,9 +206,10 @@ BP_API void bp_pool_settings_before(bp_pool *pool, bp_settings *out);
 /* Gives the pool another tier table and other limits while threads go on: each takes them up in
  * its next get or release. Buffers that are out stay valid; a tier of the new table that the old
  * one had keeps its blocks and counters; one that the table lost drains: its blocks go back to
- * the system as they come home, as does at once what idles over a lower bound. What o, not NULL, says of the
- * rest is not looked at. All or nothing; with dry_run only the checks. BP_ERR_ARG. BP_ERR_LIMIT:
- * more than BP_MAX_ROWS tiers, with those that drain, or no slot is free. error may be NULL. */
+ * the system as they come home, as does at once what idles over a lower bound. o is not NULL; what
+ * it says of the rest is not looked at. All or nothing; with dry_run only the checks. BP_ERR_ARG.
+ * BP_ERR_LIMIT: more than BP_MAX_ROWS tiers, with those that drain, or no slot is free. error may
+ * be NULL. */
 BP_API int bp_pool_configure(bp_pool *pool, const bp_options *o, bool dry_run, bp_error *error);
 
 /* Back to what the last bp_pool_configure or bp_pool_rollback replaced. BP_ERR_ARG: there was

@@ -58,7 +58,7 @@ bool bp__depot_bound(bp_pool *pool, bp_depot *d) {
     return over;
 }
 
-/* Until no more than so many bytes idle in all depots; 0: all of this one, also where others have none. */
+/* Until no more than so many bytes idle in all depots; 0: all of this one. */
 static size_t depot_shrink(bp_pool *pool, bp_depot *d, size_t idle) {
     uint32_t chain = BP_NO_SLAB;
     bp__lock(&d->lock);

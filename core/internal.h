@@ -38,9 +38,9 @@
 
 BP_INLINE size_t bp__round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-/* A lock held for some tens of nanoseconds (but by prewarm): a waiter that sleeps costs a hundred times that, so
- * it tries for a while first. Each try takes the lock's line from its holder, hence the pauses
- * that double: two threads that trade 1 MiB blocks, 202 ns each -> 108. */
+/* A lock held for some tens of nanoseconds, but by prewarm: a waiter that sleeps costs a hundred
+ * times that, so it tries for a while first. Each try takes the lock's line from its holder, hence
+ * the pauses that double: two threads that trade 1 MiB blocks, 202 ns each -> 108. */
 BP_INLINE void bp__lock(pthread_mutex_t *mutex) {
     for (int pauses = 1; pthread_mutex_trylock(mutex) != 0; pauses *= 2) {
         if (pauses > 64) {

@@ -206,8 +206,8 @@ void *bytepool_raw_get(void *pool, int64_t n, bpl_raw *out) {
     out->ticket = out->next++;
     out->capacity = 0;
     void *memory = p != NULL ? bp_raw_get(p, (size_t)n, &out->capacity) : NULL;
-    if (memory == NULL && p != NULL) {
-        out->capacity = errno == EDQUOT ? BPL_OVER_QUOTA : 0;
+    if (p != NULL && memory == NULL && errno == EDQUOT) {
+        out->capacity = BPL_OVER_QUOTA;
     }
     return memory;
 }

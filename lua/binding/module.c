@@ -172,7 +172,6 @@ static void set_number(lua_State *L, double value, int table, const char *name) 
     lua_setfield(L, table, name);
 }
 
-/* For bytepool/clib.lua alone: what FFI bodies need to tell a live buffer and a pool. */
 /* moves(buf): how often the handle came to another block. */
 static int l_moves(lua_State *L) {
     const bpl_handle *h = bpl_to_handle(L, 1);
@@ -186,6 +185,8 @@ static int l_processor_seconds(lua_State *L) {
     return 1;
 }
 
+/* For bytepool's own Lua files: what FFI bodies need to tell a live buffer and a pool, and what
+ * no program has a use for. */
 static void push_internals(lua_State *L) {
     static char light;
     lua_newtable(L);
@@ -203,13 +204,13 @@ static void push_internals(lua_State *L) {
     set_number(L, metatable_place(L), table, "metatable_place");
     bpl_push_kinds(L);
     lua_setfield(L, table, "kinds");
-    static const luaL_Reg blanks[] = {{"make_blanks", bpl_make_blanks},
-                                      {"trace_new", bpl_trace_new},
-                                      {"quota_text", bpl_quota_text},
-                                      {"processor_seconds", l_processor_seconds},
-                                      {"moves", l_moves},
-                                      {NULL, NULL}};
-    set_functions(L, blanks);
+    static const luaL_Reg private[] = {{"make_blanks", bpl_make_blanks},
+                                       {"trace_new", bpl_trace_new},
+                                       {"quota_text", bpl_quota_text},
+                                       {"processor_seconds", l_processor_seconds},
+                                       {"moves", l_moves},
+                                       {NULL, NULL}};
+    set_functions(L, private);
 }
 
 static const luaL_Reg *const buffer_methods[] = {
